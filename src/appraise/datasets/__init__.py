@@ -1,0 +1,1 @@
+"""Dataset specs, inference, loading, cleaning, splitting and the simulator."""

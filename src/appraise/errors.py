@@ -1,0 +1,120 @@
+"""The exception tree of Appraise.
+
+Every error that a user can cause, or can do something about, is an `AppraiseError`: one sentence that says what
+was received, and a hint that says what to do. Transports decide how to show it (exit code, HTTP status, dead
+letter); nothing here knows of them.
+
+    AppraiseError
+    +-- SettingsError            a setting that cannot be used
+    +-- SpecError                a dataset spec that is wrong, with its file and line
+    +-- DataError                data that cannot be read, or that do not fit the spec
+    |   +-- DownloadError        a public dataset that could not be fetched
+    +-- RowError                 rows of a request that are refused, with one Problem for each refused field
+    +-- FitError                 a model that cannot be trained on what it was given
+    +-- BundleError              a model bundle that is damaged, altered or of another format
+    +-- RegistryError            the model registry cannot be reached or refuses
+    |   +-- UnknownModelError    no model of that name, version or alias
+    +-- OutputError              a result that cannot be written
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class AppraiseError(Exception):
+    """Base of all errors that are meant for a person.
+
+    Args:
+        message: one sentence that says what was received and why it cannot be used.
+        hint: one sentence that says what to do about it.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class SettingsError(AppraiseError):
+    """A setting that cannot be used."""
+
+
+class SpecError(AppraiseError):
+    """A dataset spec that is wrong.
+
+    Args:
+        path: the spec's file, where it came from one.
+        line: the line at fault, counted from 1.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, path: str | None = None, line: int | None = None
+    ) -> None:
+        place = "" if path is None else f"{path}:{line}: " if line is not None else f"{path}: "
+        super().__init__(place + message, hint=hint)
+        self.path = path
+        self.line = line
+
+
+class DataError(AppraiseError):
+    """Data that cannot be read, or that do not fit their spec."""
+
+
+class DownloadError(DataError):
+    """A public dataset that could not be fetched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One refused field of one row.
+
+    Attributes:
+        row: the row's position in what was sent, from 0.
+        field: the column's name, or None where the row as a whole is at fault.
+        constraint: what is asked of the field, as a phrase ("must be at least 0").
+        received: what came instead, shortened for display.
+    """
+
+    row: int
+    field: str | None
+    constraint: str
+    received: str
+
+    def __str__(self) -> str:
+        where = f"row {self.row}" if self.field is None else f"row {self.row}, {self.field}"
+        return f"{where}: {self.constraint}, received {self.received}"
+
+
+class RowError(AppraiseError):
+    """Rows that are refused; `problems` names every refused field."""
+
+    def __init__(self, problems: tuple[Problem, ...], *, hint: str | None = None) -> None:
+        if not problems:
+            raise ValueError("a RowError needs at least one problem")
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(f"{problems[0]}{more}", hint=hint)
+        self.problems = problems
+
+
+class FitError(AppraiseError):
+    """A model that cannot be trained on what it was given."""
+
+
+class BundleError(AppraiseError):
+    """A model bundle that is damaged, altered, incomplete or of another format."""
+
+
+class RegistryError(AppraiseError):
+    """The model registry cannot be reached, or refuses."""
+
+
+class UnknownModelError(RegistryError):
+    """No model of that name, version or alias."""
+
+
+class OutputError(AppraiseError):
+    """A result that cannot be written."""

@@ -1,0 +1,1 @@
+"""Metrics on plain arrays, and the report made of them."""

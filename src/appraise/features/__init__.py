@@ -1,0 +1,1 @@
+"""Fitted transformations, one a file."""

@@ -1,0 +1,1 @@
+"""Candidate estimators, their comparison, tuning and conformal intervals."""
