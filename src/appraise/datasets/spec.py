@@ -158,7 +158,7 @@ class DatasetSpec:
         currency: ISO 4217 code of the price, or None where unknown.
         price_unit: how many units of the currency one unit of the target is (100,000 for California).
         objective: `rmse` compares models by squared error in the target's unit; `relative` by percentage error.
-        region: the category column by which regions are reported; None makes spatial blocks where there are coordinates.
+        region: the category column by which regions are reported; None makes spatial blocks of the coordinates.
         source: where the data are: path, folder, glob, `s3://` address, or `sklearn:california_housing`,
             or `simulate:NAME`; None where `--data` must say. Relative paths are relative to the spec's file.
         path: the spec's own file, None for one made in memory.
