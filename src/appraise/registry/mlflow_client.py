@@ -1,0 +1,104 @@
+"""The seam to MLflow: a quiet client, and its many failures as a RegistryError.
+
+MLflow takes more than a second to import, so it is imported when the registry is first asked something.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from appraise.errors import RegistryError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SQLITE = "sqlite:///"
+_CHATTY = ("alembic", "mlflow", "botocore", "boto3", "urllib3")
+# MLflow waits for up to four minutes for a server that is away, shows its own progress bars and reports its use to
+# its makers, unless its environment says otherwise. It reads the environment alone.
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+
+
+def connect(tracking_uri: str, *, s3_endpoint: str | None = None) -> MlflowClient:
+    """A client of the tracking server or database at `tracking_uri`; nothing global is set but MLflow's environment.
+
+    Raises:
+        RegistryError: where MLflow is not installed, or the address cannot be used.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if s3_endpoint is not None:
+        os.environ["MLFLOW_S3_ENDPOINT_URL"] = s3_endpoint
+    for logger in _CHATTY:
+        logging.getLogger(logger).setLevel(logging.WARNING)
+    with registry_errors(tracking_uri):
+        from mlflow import MlflowClient
+
+        # Importing MLflow sets its logger's level.
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        file = sqlite_file(tracking_uri)
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+def sqlite_file(tracking_uri: str) -> Path | None:
+    """The database file behind `tracking_uri`, or None where it is not a SQLite address."""
+    return Path(tracking_uri.removeprefix(_SQLITE)) if tracking_uri.startswith(_SQLITE) else None
+
+
+def without_password(uri: str) -> str:
+    """The address as it may be shown."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")).geturl()
+
+
+@contextmanager
+def registry_errors(tracking_uri: str) -> Iterator[None]:
+    """Turn what MLflow, its database driver and its artifact stores raise into a RegistryError."""
+    try:
+        yield
+    except ImportError as error:
+        raise RegistryError(
+            f"The model registry needs {error.name or 'MLflow'}, which is not installed.",
+            hint="Install what is missing: pip install 'appraise[train,s3]'",
+        ) from error
+    except _failures() as error:
+        raise RegistryError(
+            f"The model registry {without_password(tracking_uri)} does not answer as it should: {_first_line(error)}",
+            hint="See that it is running, may be written, and that APPRAISE_MLFLOW__TRACKING_URI is its address.",
+        ) from error
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    failures: list[type[Exception]] = [OSError]
+    try:
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        failures += [MlflowException, SQLAlchemyError]
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        failures += [Boto3Error, BotoCoreError, ClientError]
+    except ImportError:
+        pass
+    return tuple(failures)
+
+
+def _first_line(error: Exception) -> str:
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) <= 300 else line[:300] + "..."
