@@ -1,0 +1,131 @@
+"""`Workspace`: where a job keeps its state and what it may use, as plain values made from the settings."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from appraise.datasets.spec import DatasetSpec
+from appraise.errors import DataError, OutputError
+from appraise.registry.mlflow_registry import Registry
+
+Quality = Literal["fast", "best"]
+
+_DATA_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Folders, registry and defaults that every job is given. Nothing is made on disk before it is needed.
+
+    Attributes:
+        home: the one folder that holds all state.
+        registry: models and runs.
+        data_dir: where data files are looked for by their dataset's name.
+        memory_limit: bytes that loading data may take; None measures what the machine has.
+        seed: seed of everything that is random.
+        quality: which of the compared models is taken, the best within the row-time budget or the best of all.
+        row_budget_us: the time that one estimate may take, microseconds.
+        threads: threads that training may use.
+        recording_lag_days: days until a sale is known to the market level.
+        window_days: days of recent sales that the market level is the median of.
+    """
+
+    home: Path
+    registry: Registry
+    data_dir: Path | None = None
+    memory_limit: int | None = None
+    seed: int = 0
+    quality: Quality = "fast"
+    row_budget_us: float = 250.0
+    threads: int = 1
+    recording_lag_days: int = 1
+    window_days: int = 30
+
+    @property
+    def cache(self) -> Path:
+        """What can be fetched or made again: downloads, bundles."""
+        return self.home / "cache"
+
+    @property
+    def reports(self) -> Path:
+        """Evaluation reports, a folder for each dataset."""
+        return self.home / "reports"
+
+    @property
+    def rejects(self) -> Path:
+        """Rows that were dropped, with the reason of each, a file for each dataset."""
+        return self.home / "rejects"
+
+    @property
+    def tuning(self) -> Path:
+        """Hyperparameter searches, a file for each dataset, so that a search can be resumed."""
+        return self.home / "tuning"
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for work that is under way, removed at the end whatever happens.
+
+        It lies in `home`, so that what was made in it can be renamed into place.
+
+        Raises:
+            OutputError: where `home` cannot be written.
+        """
+        parent = self.home / "tmp"
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(dir=parent))
+        except OSError as error:
+            raise OutputError(
+                f"The folder {self.home} cannot be written: {error.strerror or error}.",
+                hint="Set APPRAISE_HOME to a folder that may be written.",
+            ) from error
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def data_for(self, spec: DatasetSpec, data: str | None) -> str | None:
+        """Where to load a dataset from: what the user said, or the file of its name in `data_dir`.
+
+        In `data_dir`, `california.csv` and `california_housing.csv` are both a file of the dataset `california`.
+
+        Returns:
+            A path or address, or None where the spec's own source is to be used.
+
+        Raises:
+            DataError: where `data_dir` is not a folder, or has several files of that name.
+        """
+        if self.data_dir is None:
+            return data
+        if not self.data_dir.is_dir():
+            raise DataError(
+                f"The data folder {self.data_dir} does not exist.",
+                hint="Set APPRAISE_DATA_DIR to a folder, or unset it.",
+            )
+        if data is not None:
+            inside = self.data_dir / data
+            return str(inside) if not Path(data).exists() and inside.exists() else data
+        found = [path for path in sorted(self.data_dir.iterdir()) if _is_of(path.name, spec.name)]
+        exact = [path for path in found if path.name.removeprefix(spec.name) in _DATA_SUFFIXES]
+        found = exact or found
+        if len(found) > 1:
+            raise DataError(
+                f"The data folder {self.data_dir} has {len(found)} files of {spec.name}: "
+                + ", ".join(path.name for path in found)
+                + ".",
+                hint="Say which one: --data FILE",
+            )
+        return str(found[0]) if found else None
+
+
+def _is_of(file_name: str, dataset: str) -> bool:
+    rest = file_name.removeprefix(dataset)
+    if rest == file_name or not rest.startswith((".", "_", "-")):
+        return False
+    return file_name.endswith(_DATA_SUFFIXES)
