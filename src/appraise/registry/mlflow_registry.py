@@ -14,9 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from appraise.errors import RegistryError, UnknownModelError
+from appraise.logs import get_logger
 from appraise.registry.bundle import read_manifest, verify_bundle
 from appraise.registry.cache import BundleCache
 from appraise.registry.entries import ModelEntry, Registration, choose_alias
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 #: Where a run keeps its bundle among its artifacts.
 BUNDLE_FOLDER = "bundle"

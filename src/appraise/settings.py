@@ -1,0 +1,264 @@
+"""Settings: a flag beats the environment, the environment beats `appraise.toml` in the working folder.
+
+Environment variables begin with `APPRAISE_`; two underscores lead into a section (`APPRAISE_TRAIN__QUALITY`).
+`docs/settings.md` documents each; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings.exceptions import SettingsError as SourceError
+
+from appraise.errors import SettingsError
+
+PREFIX = "APPRAISE_"
+FILE = "appraise.toml"
+_NESTING = "__"
+_HINT = "docs/settings.md lists every setting and what it may be."
+#: What is allowed, in words, where pydantic speaks of parsing.
+_ALLOWED = {
+    "byte_size": "it should be a size in bytes such as 4GiB",
+    "int_parsing": "it should be a whole number",
+    "float_parsing": "it should be a number",
+    "model_type": "it should be a section with settings in it",
+}
+_STORES = ("sqlite:///", "postgresql://", "postgresql+", "mysql://", "mysql+", "http://", "https://")
+
+
+def _store_address(value: str) -> str:
+    if not value.startswith(_STORES):
+        raise ValueError("it should be a database (sqlite:///FILE, postgresql://...) or a server (https://...)")
+    return value
+
+
+def _folder_or_bucket(value: str) -> str:
+    if "://" in value and not value.startswith("s3://"):
+        raise ValueError("it should be a folder or an s3:// address")
+    return value
+
+
+def _http_address(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("it should be an http:// or https:// address")
+    return value
+
+
+Folder = Annotated[Path, AfterValidator(Path.expanduser)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LogSettings(_Section):
+    """What is logged to stderr, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least level that is logged"
+    )
+    format: Literal["auto", "json", "text"] = Field(
+        default="auto", description="`json` is one object a line; `auto` is `text` on a terminal and `json` elsewhere"
+    )
+
+
+class TrainSettings(_Section):
+    """How models are trained and chosen."""
+
+    quality: Literal["fast", "best"] = Field(
+        default="fast", description="`fast` takes the best model within the row-time budget, `best` the best of all"
+    )
+    row_budget_us: float = Field(
+        default=250.0, gt=0, allow_inf_nan=False, description="time that one estimate may take, in microseconds"
+    )
+    threads: int | None = Field(default=None, ge=1, description="threads for training; all processors where unset")
+
+
+class MarketSettings(_Section):
+    """The market level of dated data: the median log residual of recent sales."""
+
+    recording_lag_days: int = Field(default=1, ge=0, description="days until a sale is known")
+    window_days: int = Field(default=30, ge=1, description="days of recent sales that the level is taken from")
+
+
+class MlflowSettings(_Section):
+    """Where runs and models are kept."""
+
+    tracking_uri: Annotated[str, AfterValidator(_store_address)] | None = Field(
+        default=None, description="database or server of MLflow; `HOME/mlflow.db` where unset"
+    )
+    artifact_root: Annotated[str, AfterValidator(_folder_or_bucket)] | None = Field(
+        default=None,
+        description="folder or `s3://` address for artifacts of new experiments; `HOME/mlflow-artifacts` where unset, "
+        "unless `tracking_uri` is a server, which decides for itself",
+    )
+
+
+class S3Settings(_Section):
+    """The S3 service; credentials come from the environment and files that the AWS tools read."""
+
+    endpoint: Annotated[str, AfterValidator(_http_address)] | None = Field(
+        default=None, description="address of a service other than Amazon's"
+    )
+
+
+class Settings(BaseSettings):
+    """All settings, immutable."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=PREFIX,
+        env_nested_delimiter=_NESTING,
+        env_ignore_empty=True,
+        toml_file=FILE,
+    )
+
+    home: Folder = Field(default=Path(".appraise"), description="the one folder that holds all state")
+    data_dir: Folder | None = Field(
+        default=None, description="folder in which a dataset's file is looked for by its name (`california.csv`)"
+    )
+    memory_limit: ByteSize | None = Field(
+        default=None, gt=0, description="memory that loading data may take (`4GiB`); measured where unset"
+    )
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="seed of everything that is random")
+    log: LogSettings = LogSettings()
+    train: TrainSettings = TrainSettings()
+    market: MarketSettings = MarketSettings()
+    mlflow: MlflowSettings = MlflowSettings()
+    s3: S3Settings = S3Settings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then the environment, then the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its place (`train.quality`), its variable, its default and what it is for."""
+
+    key: str
+    variable: str
+    default: object
+    description: str
+
+
+def all_settings() -> tuple[Setting, ...]:
+    """Every setting, in order."""
+    return tuple(_walk(Settings, ()))
+
+
+def load_settings(flags: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of this process.
+
+    Args:
+        flags: what the command line gave, by key (`{"train.quality": "best"}`); None means not given.
+
+    Raises:
+        SettingsError: naming the flag, variable or file at fault, what was received and what is allowed.
+    """
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    try:
+        return Settings(**_nested(given))
+    except ValidationError as error:
+        raise _explained(error, given) from error
+    except SourceError as error:
+        raise SettingsError(f"An environment variable cannot be read: {error}.", hint=_HINT) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{FILE} is not TOML: {error}.", hint="Mend the file, or remove it.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{FILE} cannot be read: {error}.", hint="Mend the file, or remove it.") from error
+
+
+def unknown_variables() -> tuple[tuple[str, str | None], ...]:
+    """Environment variables with our prefix that are not settings, each with the setting that was probably meant.
+
+    They are worth a warning and not an error: Kubernetes gives every container variables such as
+    `APPRAISE_SERVICE_HOST` when a service is named so.
+    """
+    known = {setting.variable for setting in all_settings()}
+    sections = {variable.rpartition(_NESTING)[0] for variable in known}
+    unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+    return tuple((name, _closest(name.upper(), known)) for name in unknown if name.upper() not in sections)
+
+
+def _walk(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Setting]:
+    for name, info in model.model_fields.items():
+        section = _section(info)
+        if section is not None:
+            yield from _walk(section, (*path, name))
+        else:
+            keys = (*path, name)
+            yield Setting(".".join(keys), _variable(keys), info.get_default(), info.description or "")
+
+
+def _section(info: FieldInfo) -> type[BaseModel] | None:
+    kind = info.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _variable(keys: tuple[str, ...]) -> str:
+    return PREFIX + _NESTING.join(keys).upper()
+
+
+def _nested(flags: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in flags.items():
+        *sections, name = key.split(".")
+        place = nested
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = value
+    return nested
+
+
+def _explained(error: ValidationError, flags: Mapping[str, Any]) -> SettingsError:
+    first = error.errors()[0]
+    keys = tuple(str(part) for part in first["loc"])
+    key = ".".join(keys)
+    where = _origin(key, keys, flags)
+    if first["type"] == "extra_forbidden":
+        meant = _closest(key, [setting.key for setting in all_settings()])
+        return SettingsError(
+            f"{where} is not a setting.", hint=_HINT if meant is None else f"Did you mean {_like(where, meant)}?"
+        )
+    received = re.sub(r"://[^@/]*@", "://***@", repr(first["input"]))
+    allowed = _ALLOWED.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+    return SettingsError(f"{where} is {received}, but {allowed.replace('Input should', 'it should')}.", hint=_HINT)
+
+
+def _origin(key: str, keys: tuple[str, ...], flags: Mapping[str, Any]) -> str:
+    """The flag, variable or place in the file that a setting came from."""
+    if key in flags:
+        return "--" + keys[-1].replace("_", "-")
+    # A section may come from one variable as JSON.
+    names = {_variable(keys[: depth + 1]) for depth in range(len(keys))}
+    given = [name for name in os.environ if name.upper() in names]
+    return max(given, key=len) if given else f"{key} in {FILE}"
+
+
+def _like(where: str, key: str) -> str:
+    return _variable(tuple(key.split("."))) if where.upper().startswith(PREFIX) else key
+
+
+def _closest(name: str, known: Iterable[str]) -> str | None:
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
+    return found[0] if found else None
