@@ -19,7 +19,9 @@ letter); nothing here knows of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 
 class AppraiseError(Exception):
@@ -118,3 +120,10 @@ class UnknownModelError(RegistryError):
 
 class OutputError(AppraiseError):
     """A result that cannot be written."""
+
+
+def did_you_mean(received: str, known: Iterable[str]) -> str | None:
+    """The hint that names the known word nearest to what was received; None where none is near."""
+    words = {word.casefold(): word for word in known}
+    nearest = get_close_matches(received.casefold(), words, n=1, cutoff=0.6)
+    return f"did you mean {words[nearest[0]]!r}?" if nearest else None

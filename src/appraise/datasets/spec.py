@@ -13,6 +13,7 @@ Kind = Literal["number", "integer", "boolean", "category", "date", "identifier",
 Role = Literal["feature", "target", "sale_date", "latitude", "longitude", "id", "ignored", "leak"]
 Encoding = Literal["auto", "frequency", "target"]
 Objective = Literal["rmse", "relative"]
+Operator = Literal["<", "<=", ">", ">=", "==", "!="]
 
 #: Roles whose columns reach the model. The sale date does too, as the valuation date of the row.
 INPUT_ROLES: frozenset[Role] = frozenset({"feature", "latitude", "longitude", "sale_date"})
@@ -81,7 +82,7 @@ class Rule:
     """
 
     left: str
-    operator: Literal["<", "<=", ">", ">=", "==", "!="]
+    operator: Operator
     right: str | float
     message: str
 
@@ -161,7 +162,7 @@ class DatasetSpec:
         region: the category column by which regions are reported; None makes spatial blocks of the coordinates.
         source: where the data are: path, folder, glob, `s3://` address, or `sklearn:california_housing`,
             or `simulate:NAME`; None where `--data` must say. Relative paths are relative to the spec's file.
-        path: the spec's own file, None for one made in memory.
+        path: the spec's own file, None for one made in memory; two specs that differ in it alone are equal.
     """
 
     name: str
@@ -177,7 +178,7 @@ class DatasetSpec:
     objective: Objective = "relative"
     region: str | None = None
     source: str | None = None
-    path: str | None = None
+    path: str | None = field(default=None, compare=False)
 
     def column(self, name: str) -> Column:
         """The column of that name; raises KeyError."""
