@@ -1,0 +1,78 @@
+# `make` or `make help` lists the targets. All of them but `setup` expect nothing but Python 3.11+ and make.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# Where bytecode is not written, each start compiles every library anew: MLflow alone takes 24 s then.
+unexport PYTHONDONTWRITEBYTECODE
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+# What `make up` works on.
+DATASET ?= bayside
+# Test processes. Options for pytest: make pytest ARGS="-k bundle"
+WORKERS ?= 2
+ARGS ?=
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## make or refresh the virtual environment .venv
+	@scripts/setup
+
+.PHONY: up
+up: setup ## simulate a market, train on it, show the report and what to do next
+	appraise simulate $(DATASET)
+	appraise train $(DATASET)
+	appraise evaluate $(DATASET)
+	@printf '\nThe environment is in .venv: source .venv/bin/activate\nThen, for example:\n'
+	@printf '  %s\n' \
+	  'appraise models list' \
+	  'appraise predict $(DATASET) --input new.csv --output estimates.parquet' \
+	  'appraise init my_sales.csv --target price' \
+	  'mlflow ui --backend-store-uri sqlite:///$${APPRAISE_HOME:-.appraise}/mlflow.db'
+
+.PHONY: test
+test: setup browser lint types contracts pytest ## set up and run every check and every test
+
+.PHONY: lint
+lint: setup ## style and format
+	ruff check
+	ruff format --check
+
+.PHONY: types
+types: setup ## static types
+	mypy
+
+.PHONY: contracts
+contracts: setup ## who may import whom
+	lint-imports
+
+.PHONY: pytest
+pytest: setup ## the tests alone
+	pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+.PHONY: docs-check
+docs-check: setup ## links, commands, settings and keys in the documentation
+	pytest tests/project $(ARGS)
+
+.PHONY: browser
+browser: setup ## the browser that the report's tests look through
+	@scripts/install-chromium
+
+.PHONY: format
+format: setup ## put the code into the house format
+	ruff check --fix
+	ruff format
+
+.PHONY: lock
+lock: setup ## write the lock files after pyproject.toml changed; ARGS=--upgrade raises the pins
+	scripts/lock $(ARGS)
+
+.PHONY: clean
+clean: ## remove caches and build output; .venv and .appraise stay
+	rm -rf dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis catboost_info
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
