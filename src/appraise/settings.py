@@ -25,7 +25,7 @@ from appraise.errors import SettingsError
 PREFIX = "APPRAISE_"
 FILE = "appraise.toml"
 _NESTING = "__"
-_HINT = "docs/settings.md lists every setting and what it may be."
+_HINT = "docs/settings.md lists every setting and what it may be"
 #: What is allowed, in words, where pydantic speaks of parsing.
 _ALLOWED = {
     "byte_size": "it should be a size in bytes such as 4GiB",
@@ -181,11 +181,11 @@ def load_settings(flags: Mapping[str, Any] | None = None) -> Settings:
     except ValidationError as error:
         raise _explained(error, given) from error
     except SourceError as error:
-        raise SettingsError(f"An environment variable cannot be read: {error}.", hint=_HINT) from error
+        raise SettingsError(f"an environment variable cannot be read: {error}", hint=_HINT) from error
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{FILE} is not TOML: {error}.", hint="Mend the file, or remove it.") from error
+        raise SettingsError(f"{FILE} is not TOML: {error}", hint="mend the file, or remove it") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{FILE} cannot be read: {error}.", hint="Mend the file, or remove it.") from error
+        raise SettingsError(f"{FILE} cannot be read: {error}", hint="mend the file, or remove it") from error
 
 
 def unknown_variables() -> tuple[tuple[str, str | None], ...]:
@@ -222,7 +222,7 @@ def _variable(keys: tuple[str, ...]) -> str:
 def _nested(flags: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for key, value in flags.items():
-        *sections, name = key.split(".")
+        *sections, name = key.split("")
         place = nested
         for section in sections:
             place = place.setdefault(section, {})
@@ -238,11 +238,11 @@ def _explained(error: ValidationError, flags: Mapping[str, Any]) -> SettingsErro
     if first["type"] == "extra_forbidden":
         meant = _closest(key, [setting.key for setting in all_settings()])
         return SettingsError(
-            f"{where} is not a setting.", hint=_HINT if meant is None else f"Did you mean {_like(where, meant)}?"
+            f"{where} is not a setting", hint=_HINT if meant is None else f"did you mean {_like(where, meant)}?"
         )
     received = re.sub(r"://[^@/]*@", "://***@", repr(first["input"]))
     allowed = _ALLOWED.get(first["type"]) or first["msg"].removeprefix("Value error, ")
-    return SettingsError(f"{where} is {received}, but {allowed.replace('Input should', 'it should')}.", hint=_HINT)
+    return SettingsError(f"{where} is {received}, but {allowed.replace('Input should', 'it should')}", hint=_HINT)
 
 
 def _origin(key: str, keys: tuple[str, ...], flags: Mapping[str, Any]) -> str:

@@ -82,8 +82,8 @@ class Workspace:
             folder = Path(tempfile.mkdtemp(dir=parent))
         except OSError as error:
             raise OutputError(
-                f"The folder {self.home} cannot be written: {error.strerror or error}.",
-                hint="Set APPRAISE_HOME to a folder that may be written.",
+                f"the folder {self.home} cannot be written: {error.strerror or error}",
+                hint="set APPRAISE_HOME to a folder that may be written",
             ) from error
         try:
             yield folder
@@ -105,8 +105,8 @@ class Workspace:
             return data
         if not self.data_dir.is_dir():
             raise DataError(
-                f"The data folder {self.data_dir} does not exist.",
-                hint="Set APPRAISE_DATA_DIR to a folder, or unset it.",
+                f"the data folder {self.data_dir} does not exist",
+                hint="set APPRAISE_DATA_DIR to a folder, or unset it",
             )
         if data is not None:
             inside = self.data_dir / data
@@ -116,10 +116,9 @@ class Workspace:
         found = exact or found
         if len(found) > 1:
             raise DataError(
-                f"The data folder {self.data_dir} has {len(found)} files of {spec.name}: "
+                f"the data folder {self.data_dir} has {len(found)} files of {spec.name}: "
                 + ", ".join(path.name for path in found)
-                + ".",
-                hint="Say which one: --data FILE",
+                hint="say which one: --data FILE",
             )
         return str(found[0]) if found else None
 

@@ -39,7 +39,7 @@ _MANIFEST_LIMIT = 64 * 2**20
 _PART = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _NATIVE = re.compile(r"[a-z][a-z0-9_-]{0,63}(\.[a-z0-9]+)", re.ASCII)
 _PICKLE_HEADS = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
-_FETCH = "Fetch it again from the registry, or train the model again."
+_FETCH = "fetch it again from the registry, or train the model again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def write_bundle(
     contents[MANIFEST] = encode_manifest(manifest)
     contents[CHECKSUM] = _checksum_line(contents[MANIFEST])
     if folder.exists():
-        raise OutputError(f"{folder} is there already.", hint="A bundle is never overwritten: choose another folder.")
+        raise OutputError(f"{folder} is there already", hint="a bundle is never overwritten: choose another folder")
     temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.partial"
     try:
         temporary.mkdir(parents=True)
@@ -100,8 +100,8 @@ def write_bundle(
         _sync_folder(folder.parent)
     except OSError as error:
         raise OutputError(
-            f"The model bundle cannot be written to {folder}: {error.strerror or error}.",
-            hint="Make room on the disk, or see that the folder may be written.",
+            f"the model bundle cannot be written to {folder}: {error.strerror or error}",
+            hint="make room on the disk, or see that the folder may be written",
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -122,8 +122,8 @@ def read_bundle(folder: Path, *, digest: str | None = None, spec_hash: str | Non
     manifest, found = _read_manifest(folder, digest)
     if spec_hash is not None and manifest.spec_hash != spec_hash:
         raise BundleError(
-            f"The model {manifest.name} {manifest.version} was trained for another spec of {manifest.name}.",
-            hint="Train the model again for the spec as it is now.",
+            f"the model {manifest.name} {manifest.version} was trained for another spec of {manifest.name}",
+            hint="train the model again for the spec as it is now",
         )
     contents = _read_files(folder, manifest)
     names = [name.removesuffix(".json") for name in contents if name.endswith(".json")]
@@ -184,7 +184,7 @@ def _decode_part(name: str, contents: Mapping[str, bytes]) -> State:
 
 def _read_manifest(folder: Path, digest: str | None) -> tuple[Manifest, str]:
     if not folder.is_dir():
-        raise BundleError(f"There is no model bundle at {folder}.", hint="List the models with: appraise models list")
+        raise BundleError(f"there is no model bundle at {folder}", hint="list the models with: appraise models list")
     data = _read(folder, MANIFEST, _MANIFEST_LIMIT)
     if _read(folder, CHECKSUM, _MANIFEST_LIMIT) != _checksum_line(data):
         raise _damaged(folder, f"{MANIFEST} does not have the hash that {CHECKSUM} says")
@@ -195,8 +195,8 @@ def _read_manifest(folder: Path, digest: str | None) -> tuple[Manifest, str]:
         return decode_manifest(data), found
     except UnknownFormatError as error:
         raise BundleError(
-            f"The model bundle {folder} has format version {error.found}, which this program does not know.",
-            hint="Use the version of appraise that wrote it, or train the model again.",
+            f"the model bundle {folder} has format version {error.found}, which this program does not know",
+            hint="use the version of appraise that wrote it, or train the model again",
         ) from error
     except ValueError as error:
         raise _damaged(folder, f"{MANIFEST} is not a manifest ({error})") from error
@@ -221,7 +221,7 @@ def _check_names(folder: Path, files: Iterable[str]) -> None:
     """Refuse a manifest that names anything but parts and native files, and a folder that holds anything else."""
     allowed = {MANIFEST, CHECKSUM}
     for name in files:
-        stem, _, suffix = name.rpartition(".")
+        stem, _, suffix = name.rpartition("")
         is_part = suffix in {"json", "npz"} and _PART.fullmatch(stem) is not None and name != MANIFEST
         if not is_part and not _is_native(name):
             raise _damaged(folder, f"its manifest names {name!r}, which a bundle may not hold")
@@ -250,8 +250,8 @@ def _read(folder: Path, name: str, limit: int) -> bytes:
             data = stream.read(limit + 1)
     except OSError as error:
         raise BundleError(
-            f"The model bundle {folder} cannot be read: {name}: {error.strerror or error}.",
-            hint="See that the folder may be read.",
+            f"the model bundle {folder} cannot be read: {name}: {error.strerror or error}",
+            hint="see that the folder may be read",
         ) from error
     if len(data) > limit:
         raise _damaged(folder, f"{name} is larger than it should be")
@@ -259,7 +259,7 @@ def _read(folder: Path, name: str, limit: int) -> bytes:
 
 
 def _damaged(folder: Path, what: str) -> BundleError:
-    return BundleError(f"The model bundle {folder} is damaged: {what}.", hint=_FETCH)
+    return BundleError(f"the model bundle {folder} is damaged: {what}", hint=_FETCH)
 
 
 def _checksum_line(manifest: bytes) -> bytes:

@@ -62,8 +62,8 @@ class BundleCache:
                 fetched.rename(folder)
         except OSError as error:
             raise OutputError(
-                f"The model cache {self._root} cannot be written: {error.strerror or error}.",
-                hint="Make room on the disk, or set APPRAISE_HOME to a folder that may be written.",
+                f"the model cache {self._root} cannot be written: {error.strerror or error}",
+                hint="make room on the disk, or set APPRAISE_HOME to a folder that may be written",
             ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -73,13 +73,13 @@ def registry_errors(tracking_uri: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise RegistryError(
-            f"The model registry needs {error.name or 'MLflow'}, which is not installed.",
-            hint="Install what is missing: pip install 'appraise[train,s3]'",
+            f"the model registry needs {error.name or 'MLflow'}, which is not installed",
+            hint="install what is missing: pip install 'appraise[train,s3]'",
         ) from error
     except _failures() as error:
         raise RegistryError(
-            f"The model registry {without_password(tracking_uri)} does not answer as it should: {_first_line(error)}",
-            hint="See that it is running, may be written, and that APPRAISE_MLFLOW__TRACKING_URI is its address.",
+            f"the model registry {without_password(tracking_uri)} does not answer as it should: {_first_line(error)}",
+            hint="see that it is running, may be written, and that APPRAISE_MLFLOW__TRACKING_URI is its address",
         ) from error
 
 

@@ -110,8 +110,8 @@ class Registry:
         entries = self.list_models(manifest.name)
         if any(entry.version == manifest.version for entry in entries):
             raise RegistryError(
-                f"The registry has a {manifest.name} {manifest.version} already.",
-                hint="Another training registered it meanwhile: train again.",
+                f"the registry has a {manifest.name} {manifest.version} already",
+                hint="another training registered it meanwhile: train again",
             )
         champion = next((entry for entry in entries if "champion" in entry.aliases), None)
         alias, reason = choose_alias(
@@ -138,7 +138,7 @@ class Registry:
             self._client.set_registered_model_alias(manifest.name, alias, registered.version)
         entry = _entry(registered, {alias: str(registered.version)})
         if entry is None:
-            raise RegistryError(f"The registry did not keep the tags of {manifest.name} {manifest.version}.")
+            raise RegistryError(f"the registry did not keep the tags of {manifest.name} {manifest.version}")
         return Registration(entry, alias, reason)
 
     def list_models(self, name: str | None = None) -> tuple[ModelEntry, ...]:
@@ -207,8 +207,8 @@ class Registry:
             return self._cache.add(entry.name, entry.digest, download)
         except RegistryError as error:
             raise RegistryError(
-                f"The files of {entry.name} {entry.version} cannot be fetched from the registry: {error.message}",
-                hint="See that the artifact store can be reached, or train the model again.",
+                f"the files of {entry.name} {entry.version} cannot be fetched from the registry: {error.message}",
+                hint="see that the artifact store can be reached, or train the model again",
             ) from error
 
     def _exists(self) -> bool:
@@ -226,7 +226,7 @@ class Registry:
         from mlflow.exceptions import MlflowException
 
         try:
-            self._client.create_registered_model(name, description="House prices, by appraise.")
+            self._client.create_registered_model(name, description="House prices, by appraise")
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -238,13 +238,13 @@ class Registry:
             wanted = f"version {version}" if version is not None else f"alias {alias!r}"
             known = ", ".join(" ".join((str(entry.version), *entry.aliases)) for entry in entries[:10])
             return UnknownModelError(
-                f"The model {name} has no {wanted}.",
-                hint=f"There are {len(entries)}: {known}" if len(entries) > 1 else f"There is {known}",
+                f"the model {name} has no {wanted}",
+                hint=f"there are {len(entries)}: {known}" if len(entries) > 1 else f"there is {known}",
             )
         names = sorted({entry.name for entry in self.list_models()})
         others = f"; there are models named {', '.join(names[:10])}" if names else ""
         return UnknownModelError(
-            f"There is no model named {name!r}{others}.", hint=f"Train it first: appraise train {name}"
+            f"there is no model named {name!r}{others}", hint=f"train it first: appraise train {name}"
         )
 
 
@@ -263,7 +263,7 @@ def _pages(search: Callable[..., Any], filter_text: str | None) -> list[Any]:
 def _checked(name: str) -> str:
     if _NAME.fullmatch(name) is None:
         raise UnknownModelError(
-            f"{name!r} cannot be a model's name.", hint="Names have lower-case letters, digits, - and _."
+            f"{name!r} cannot be a model's name", hint="names have lower-case letters, digits, - and _"
         )
     return name
 
