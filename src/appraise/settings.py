@@ -222,7 +222,7 @@ def _variable(keys: tuple[str, ...]) -> str:
 def _nested(flags: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for key, value in flags.items():
-        *sections, name = key.split("")
+        *sections, name = key.split(".")
         place = nested
         for section in sections:
             place = place.setdefault(section, {})

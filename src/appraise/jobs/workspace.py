@@ -117,7 +117,7 @@ class Workspace:
         if len(found) > 1:
             raise DataError(
                 f"the data folder {self.data_dir} has {len(found)} files of {spec.name}: "
-                + ", ".join(path.name for path in found)
+                + ", ".join(path.name for path in found),
                 hint="say which one: --data FILE",
             )
         return str(found[0]) if found else None

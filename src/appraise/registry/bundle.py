@@ -221,7 +221,7 @@ def _check_names(folder: Path, files: Iterable[str]) -> None:
     """Refuse a manifest that names anything but parts and native files, and a folder that holds anything else."""
     allowed = {MANIFEST, CHECKSUM}
     for name in files:
-        stem, _, suffix = name.rpartition("")
+        stem, _, suffix = name.rpartition(".")
         is_part = suffix in {"json", "npz"} and _PART.fullmatch(stem) is not None and name != MANIFEST
         if not is_part and not _is_native(name):
             raise _damaged(folder, f"its manifest names {name!r}, which a bundle may not hold")

@@ -226,7 +226,7 @@ class Registry:
         from mlflow.exceptions import MlflowException
 
         try:
-            self._client.create_registered_model(name, description="House prices, by appraise")
+            self._client.create_registered_model(name, description="House prices, by appraise.")
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
