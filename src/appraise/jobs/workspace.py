@@ -16,6 +16,7 @@ from appraise.registry.mlflow_registry import Registry
 
 Quality = Literal["fast", "best"]
 
+_SIMULATED = "simulate:"
 _DATA_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".parquet")
 
 
@@ -62,6 +63,10 @@ class Workspace:
         """Rows that were dropped, with the reason of each, a file for each dataset."""
         return self.home / "rejects"
 
+    def simulated(self, name: str) -> Path:
+        """The made-up table of a dataset, where one was simulated."""
+        return self.home / "data" / f"{name}.parquet"
+
     @property
     def tuning(self) -> Path:
         """Hyperparameter searches, a file for each dataset, so that a search can be resumed."""
@@ -91,9 +96,11 @@ class Workspace:
             shutil.rmtree(folder, ignore_errors=True)
 
     def data_for(self, spec: DatasetSpec, data: str | None) -> str | None:
-        """Where to load a dataset from: what the user said, or the file of its name in `data_dir`.
+        """Where to load a dataset from.
 
-        In `data_dir`, `california.csv` and `california_housing.csv` are both a file of the dataset `california`.
+        It is what the user said; or the file of the dataset's name in `data_dir`, where `california.csv` and
+        `california_housing.csv` are both a file of `california`; or, for a simulated dataset, the table that was
+        simulated here.
 
         Returns:
             A path or address, or None where the spec's own source is to be used.
@@ -101,26 +108,32 @@ class Workspace:
         Raises:
             DataError: where `data_dir` is not a folder, or has several files of that name.
         """
-        if self.data_dir is None:
-            return data
-        if not self.data_dir.is_dir():
+        if self.data_dir is not None and not self.data_dir.is_dir():
             raise DataError(
                 f"the data folder {self.data_dir} does not exist",
                 hint="set APPRAISE_DATA_DIR to a folder, or unset it",
             )
         if data is not None:
-            inside = self.data_dir / data
-            return str(inside) if not Path(data).exists() and inside.exists() else data
-        found = [path for path in sorted(self.data_dir.iterdir()) if _is_of(path.name, spec.name)]
-        exact = [path for path in found if path.name.removeprefix(spec.name) in _DATA_SUFFIXES]
-        found = exact or found
-        if len(found) > 1:
-            raise DataError(
-                f"the data folder {self.data_dir} has {len(found)} files of {spec.name}: "
-                + ", ".join(path.name for path in found),
-                hint="say which one: --data FILE",
-            )
-        return str(found[0]) if found else None
+            inside = None if self.data_dir is None else self.data_dir / data
+            return str(inside) if inside is not None and inside.exists() and not Path(data).exists() else data
+        found = None if self.data_dir is None else _file_of(spec.name, self.data_dir)
+        if found is None and spec.source is not None and spec.source.startswith(_SIMULATED):
+            simulated = self.simulated(spec.source.removeprefix(_SIMULATED))
+            found = simulated if simulated.exists() else None
+        return None if found is None else str(found)
+
+
+def _file_of(dataset: str, folder: Path) -> Path | None:
+    found = [path for path in sorted(folder.iterdir()) if _is_of(path.name, dataset)]
+    exact = [path for path in found if path.name.removeprefix(dataset) in _DATA_SUFFIXES]
+    found = exact or found
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise DataError(
+            f"the data folder {folder} has {len(found)} files of {dataset}: {names}",
+            hint="say which one: --data FILE",
+        )
+    return found[0] if found else None
 
 
 def _is_of(file_name: str, dataset: str) -> bool:

@@ -1,0 +1,82 @@
+"""The verbs of the program."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from appraise import __version__
+from appraise.cli import models, simulate
+from appraise.cli.session import Session
+
+app = typer.Typer(
+    name="appraise",
+    add_completion=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Settings come from flags, APPRAISE_ variables and appraise.toml, in this order.",
+)
+_models = typer.Typer(invoke_without_command=True, help="See the registered models.")
+app.add_typer(_models, name="models")
+
+
+def _add(group: typer.Typer, name: str, verb: Callable[..., None], examples: str) -> None:
+    """Add a verb whose help is its docstring, each paragraph in one line for the terminal to wrap."""
+    paragraphs = inspect.cleandoc(verb.__doc__ or "").split("\n\n")
+    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    epilog = "\n".join(["[bold]Examples[/bold]", *(f"  {line}" for line in examples.splitlines())])
+    group.command(name, help=text, epilog=epilog)(verb)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"appraise {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    home: Annotated[
+        Path | None,
+        typer.Option(
+            "--home",
+            metavar="FOLDER",
+            help="The one folder that holds all state; APPRAISE_HOME or .appraise where not given.",
+            show_default=False,
+        ),
+    ] = None,
+    log_level: Annotated[
+        str | None,
+        typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error.", show_default=False),
+    ] = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", metavar="", help="Log everything, and show the traceback of an unexpected error.")
+    ] = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", metavar="", callback=_print_version, is_eager=True, help="Print the version, and exit."
+        ),
+    ] = False,
+) -> None:
+    """House-price estimates in production: trained, compared, explained and kept right."""
+    context.obj = Session({"home": home, "log.level": "debug" if debug else log_level})
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@_models.callback()
+def _models_root(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+_add(app, "simulate", simulate.simulate, simulate.EXAMPLES)
+_add(_models, "list", models.list_models, models.LIST_EXAMPLES)
+_add(_models, "show", models.show_model, models.SHOW_EXAMPLES)

@@ -1,0 +1,39 @@
+"""Exit codes: what a script can tell from how the program ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from appraise.errors import (
+    AppraiseError,
+    BundleError,
+    DataError,
+    FitError,
+    OutputError,
+    RegistryError,
+    RowError,
+    SettingsError,
+    SpecError,
+)
+
+CRASHED = 1
+USAGE = 2
+INTERRUPTED = 130
+TERMINATED = 143
+
+#: The code of each kind of error; a subclass has its base's.
+CODES: Mapping[type[AppraiseError], int] = {
+    SettingsError: 3,
+    SpecError: 4,
+    DataError: 5,
+    RowError: 5,
+    FitError: 6,
+    BundleError: 6,
+    RegistryError: 7,
+    OutputError: 8,
+}
+
+
+def exit_code(error: AppraiseError) -> int:
+    """The exit code of an error."""
+    return next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), CRASHED)

@@ -1,0 +1,103 @@
+"""How the command line watches a job: bars on a terminal, log events elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from appraise.cli.terminal import is_terminal
+from appraise.jobs.progress import Progress, Task
+from appraise.logs import get_logger
+
+if TYPE_CHECKING:
+    import rich.progress
+
+_log = get_logger("appraise.progress")
+
+
+def make_progress() -> Progress:
+    """The progress that fits what stderr is."""
+    return TerminalProgress() if is_terminal() else LogProgress()
+
+
+class TerminalProgress:
+    """A bar for each task under way, on stderr, gone when the last one ends."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bars
+
+        self._console = Console(stderr=True, highlight=False)
+        self._bars = Bars(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=self._console,
+            transient=True,
+        )
+        self._depth = 0
+
+    @contextmanager
+    def task(self, name: str, *, total: float | None = None) -> Iterator[Task]:
+        """A bar; without a total it moves to and fro."""
+        if self._depth == 0:
+            self._bars.start()
+        self._depth += 1
+        bar = self._bars.add_task("  " * (self._depth - 1) + name, total=total, note="")
+        try:
+            yield _Bar(self._bars, bar)
+        finally:
+            self._bars.remove_task(bar)
+            self._depth -= 1
+            if self._depth == 0:
+                self._bars.stop()
+
+    def message(self, text: str) -> None:
+        """A line above the bars."""
+        self._console.print(text, markup=False)
+
+
+class _Bar:
+    def __init__(self, bars: rich.progress.Progress, bar: rich.progress.TaskID) -> None:
+        self._bars = bars
+        self._bar = bar
+
+    def advance(self, amount: float = 1) -> None:
+        self._bars.advance(self._bar, amount)
+
+    def note(self, text: str) -> None:
+        from rich.markup import escape
+
+        self._bars.update(self._bar, note=escape(text))
+
+
+class LogProgress:
+    """A log event when a task ends, and one for each message; notes are for debugging."""
+
+    @contextmanager
+    def task(self, name: str, *, total: float | None = None) -> Iterator[Task]:  # noqa: ARG002
+        """An event with the time that the task took."""
+        start = time.perf_counter()
+        yield _LoggedTask(name)
+        _log.info("done", task=name, seconds=round(time.perf_counter() - start, 2))
+
+    def message(self, text: str) -> None:
+        """An event."""
+        _log.info(text)
+
+
+class _LoggedTask:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def advance(self, amount: float = 1) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        _log.debug(text, task=self._name)

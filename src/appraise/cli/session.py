@@ -1,0 +1,40 @@
+"""One run of the program: from flags to settings, logs and a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from appraise.jobs.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What was said before the verb.
+
+    Attributes:
+        flags: settings by key, None where not given.
+    """
+
+    flags: Mapping[str, object] = field(default_factory=dict)
+
+    def open(self, flags: Mapping[str, object] | None = None) -> Workspace:
+        """Read the settings, begin to log, and make the workspace.
+
+        Args:
+            flags: settings that the verb's own flags gave, by key.
+
+        Raises:
+            SettingsError: a setting that cannot be used.
+        """
+        from appraise import bootstrap, logs
+        from appraise.settings import load_settings, unknown_variables
+
+        settings = load_settings({**self.flags, **(flags or {})})
+        logs.configure(level=settings.log.level, format=settings.log.format)
+        log = logs.get_logger(__name__)
+        for name, meant in unknown_variables():
+            log.warning("this environment variable is not a setting", variable=name, did_you_mean=meant)
+        return bootstrap.build_workspace(settings)
