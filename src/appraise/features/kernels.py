@@ -1,0 +1,260 @@
+"""Compiled summaries of a row's comparable sales: the inner loop of `comparables`.
+
+All functions work on preallocated buffers, take neighbours nearest first, and write from position `at` of `out`,
+returning the next free position. Prices are on the model's scale (logarithms under a log target).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from appraise.features.neighbours import nearest
+
+#: Columns of a pool record before its attributes: price, day, x, y.
+PRICE, DAY, X, Y, ATTRIBUTES = 0, 1, 2, 3, 4
+
+#: Rows of a local plane keep at least this share of the weight of the nearest one.
+_EDGE_WEIGHT = 0.05
+
+#: Ridge penalties of local planes, per unit of weight, on position alone and on position with attributes.
+_PLACE_RIDGE = 0.01
+_ATTRIBUTE_RIDGE = 0.03
+
+_FAST = {"contract", "reassoc", "nsz"}
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _inverse_distance_means(price, distance, count, sizes, softening, out, at):  # type: ignore[no-untyped-def]
+    """Inverse-distance means of the nearest `sizes`, then the standard deviation of all."""
+    weights = weighted = total = squares = 0.0
+    step = 0
+    for i in range(count):
+        weight = 1.0 / (distance[i] + softening)
+        weights += weight
+        weighted += weight * price[i]
+        total += price[i]
+        squares += price[i] * price[i]
+        if step < sizes.shape[0] and i + 1 == sizes[step]:
+            out[at + step] = weighted / weights
+            step += 1
+    for rest in range(step, sizes.shape[0]):
+        out[at + rest] = weighted / weights
+    at += sizes.shape[0]
+    mean = total / count
+    out[at] = np.sqrt(max(squares / count - mean * mean, 0.0))
+    return at + 1
+
+
+@njit(cache=True, nogil=True)
+def _quantiles(price, count, sizes, probabilities, buffer, out, at):  # type: ignore[no-untyped-def]
+    """Quantiles of the nearest `sizes` prices, `sizes` ascending."""
+    done = 0
+    for step in range(sizes.shape[0]):
+        n = min(count, sizes[step])
+        for i in range(done, n):
+            value = price[i]
+            j = i - 1
+            while j >= 0 and buffer[j] > value:
+                buffer[j + 1] = buffer[j]
+                j -= 1
+            buffer[j + 1] = value
+        done = n
+        for p in range(probabilities.shape[0]):
+            position = probabilities[p] * (n - 1)
+            low = int(position)
+            share = position - low
+            high = min(low + 1, n - 1)
+            out[at] = buffer[low] * (1.0 - share) + buffer[high] * share
+            at += 1
+    return at
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _gaussian_means(price, distance, count, bandwidths, out, at):  # type: ignore[no-untyped-def]
+    """Means with Gaussian weights in distance; the nearest sale keeps a little weight however far it is."""
+    for band in range(bandwidths.shape[0]):
+        precision = 0.5 / (bandwidths[band] * bandwidths[band])
+        weights = weighted = 0.0
+        for i in range(count):
+            weight = np.exp(-distance[i] * distance[i] * precision) + 1e-9
+            weights += weight
+            weighted += weight * price[i]
+        out[at + band] = weighted / weights
+    return at + bandwidths.shape[0]
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _context(difference, own, count, sizes, spread_size, attributes, out, at):  # type: ignore[no-untyped-def]
+    """What the neighbours are like, by attribute.
+
+    The spread and the home's rank among the nearest `spread_size`, then for each of `sizes` how the home differs from
+    the neighbours' mean, and that mean.
+    """
+    for attribute in range(attributes):
+        total = squares = 0.0
+        below = 0
+        step = 0
+        for i in range(count):
+            value = difference[i, 2 + attribute]
+            total += value
+            squares += value * value
+            if i < spread_size and value < 0:
+                below += 1
+            if i + 1 == spread_size or (i + 1 == count and count < spread_size):
+                mean = total / (i + 1)
+                out[at] = np.sqrt(max(squares / (i + 1) - mean * mean, 0.0))
+                out[at + 1] = below / (i + 1)
+            if step < sizes.shape[0] and (i + 1 == sizes[step]):
+                out[at + 2 + 2 * step] = -total / (i + 1)
+                out[at + 3 + 2 * step] = own[ATTRIBUTES + attribute] + total / (i + 1)
+                step += 1
+        for rest in range(step, sizes.shape[0]):
+            out[at + 2 + 2 * rest] = -total / count
+            out[at + 3 + 2 * rest] = own[ATTRIBUTES + attribute] + total / count
+        at += 2 + 2 * sizes.shape[0]
+    return at
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _plane(design, price, weight, count, width, ridge, gram, solution):  # type: ignore[no-untyped-def]
+    """Intercept of a weighted ridge regression of price on `design`, whose first column is one: the price here."""
+    mean = weights = 0.0
+    for i in range(count):
+        mean += weight[i] * price[i]
+        weights += weight[i]
+    mean /= weights
+    for a in range(width):
+        solution[a] = 0.0
+        for b in range(a + 1):
+            gram[a, b] = 0.0
+    for i in range(count):
+        residual = weight[i] * (price[i] - mean)
+        for a in range(width):
+            value = design[i, a]
+            solution[a] += residual * value
+            value *= weight[i]
+            for b in range(a + 1):
+                gram[a, b] += value * design[i, b]
+    gram[0, 0] += 1e-6 * weights
+    for a in range(1, width):
+        gram[a, a] += ridge * weights
+    # Cholesky in place, from the last column to the first, so that the intercept comes out of one division.
+    for a in range(width - 1, -1, -1):
+        pivot = 1.0 / max(gram[a, a], 1e-12)
+        scaled = solution[a] * pivot
+        for b in range(a):
+            factor = gram[a, b] * pivot
+            solution[b] -= gram[a, b] * scaled
+            for c in range(b + 1):
+                gram[b, c] -= factor * gram[a, c]
+    return solution[0] / max(gram[0, 0], 1e-12) + mean
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def summarise(  # type: ignore[no-untyped-def]
+    points,
+    index,
+    days,
+    lower,
+    upper,
+    first_day,
+    records,
+    queries,
+    own,
+    before,
+    exclude,
+    k,
+    mean_sizes,
+    quantile_sizes,
+    probabilities,
+    distance_sizes,
+    bandwidths,
+    context_sizes,
+    spread_size,
+    place_planes,
+    attribute_planes,
+    softening,
+    dated,
+    out,
+):
+    """Write the summary of each row's neighbours in one metric.
+
+    Args:
+        points, index, days, lower, upper, first_day: a `neighbours.Tree`.
+        records: (pool, 4 + m) price, day, x, y and m standardised attributes of each sale.
+        queries: (n, d) the rows in the metric's coordinates, float32.
+        own: (n, 4 + m) the rows in the layout of `records`; prices are not read.
+        before: (n,) only sales of an earlier day count.
+        exclude: (n,) position in the pool of the row itself, -1 where it is not in it.
+        k: neighbours sought.
+        mean_sizes, quantile_sizes, probabilities, distance_sizes, bandwidths, context_sizes, spread_size,
+            place_planes, attribute_planes: what to compute; empty arrays leave a part out.
+        softening: added to distances before they are inverted.
+        dated: whether the mean age of the neighbours is a feature.
+        out: (n, width) result; rows without any neighbour are NaN.
+    """
+    attributes = records.shape[1] - ATTRIBUTES
+    heap_distance = np.empty(k, np.float32)
+    heap_index = np.empty(k, np.int32)
+    price = np.empty(k)
+    distance = np.empty(k)
+    weight = np.empty(k)
+    buffer = np.empty(k)
+    difference = np.empty((k, 2 + attributes))
+    design = np.empty((k, 3 + attributes))
+    gram = np.empty((3 + attributes, 3 + attributes))
+    solution = np.empty(3 + attributes)
+    for row in range(queries.shape[0]):
+        count = nearest(
+            points, index, days, lower, upper, first_day, queries[row], before[row], exclude[row], heap_distance,
+            heap_index,
+        )  # fmt: skip
+        result = out[row]
+        if count == 0:
+            result[:] = np.nan
+            continue
+        age = 0.0
+        for i in range(count):
+            sale = records[heap_index[i]]
+            distance[i] = np.sqrt(heap_distance[i])
+            price[i] = sale[PRICE]
+            age += own[row, DAY] - sale[DAY]
+            for a in range(2 + attributes):
+                difference[i, a] = sale[X + a] - own[row, X + a]
+        result[0] = price[0]
+        at = _inverse_distance_means(price, distance, count, mean_sizes, softening, result, 1)
+        if quantile_sizes.shape[0]:
+            at = _quantiles(price, count, quantile_sizes, probabilities, buffer, result, at)
+        for step in range(distance_sizes.shape[0]):
+            result[at] = np.log(distance[min(distance_sizes[step], count) - 1] + 1e-3)
+            at += 1
+        if dated:
+            result[at] = age / count
+            at += 1
+        if bandwidths.shape[0]:
+            at = _gaussian_means(price, distance, count, bandwidths, result, at)
+        if context_sizes.shape[0]:
+            at = _context(difference, own[row], count, context_sizes, spread_size, attributes, result, at)
+        for step in range(place_planes.shape[0] + attribute_planes.shape[0]):
+            with_attributes = step >= place_planes.shape[0]
+            size = attribute_planes[step - place_planes.shape[0]] if with_attributes else place_planes[step]
+            n = min(count, size)
+            reach = distance[n - 1] + 1e-3
+            span = 1e-12
+            for i in range(n):
+                span = max(span, difference[i, 0] * difference[i, 0] + difference[i, 1] * difference[i, 1])
+            span = np.sqrt(span)
+            for i in range(n):
+                near = distance[i] / reach
+                weight[i] = max(1.0 - near * near * near, _EDGE_WEIGHT)
+                design[i, 0] = 1.0
+                design[i, 1] = difference[i, 0] / span
+                design[i, 2] = difference[i, 1] / span
+                if with_attributes:
+                    for a in range(attributes):
+                        design[i, 3 + a] = difference[i, 2 + a]
+            width = 3 + attributes if with_attributes else 3
+            ridge = _ATTRIBUTE_RIDGE if with_attributes else _PLACE_RIDGE
+            result[at] = _plane(design, price, weight, n, width, ridge, gram, solution)
+            at += 1

@@ -1,0 +1,75 @@
+"""Ratios of size columns: rooms a person, land a home, income a room."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from appraise.datasets.table import Table
+from appraise.features.base import FitContext, Transformation
+from appraise.features.state import State
+
+#: At most so many size columns take part, the ones whose ranks follow the price most closely.
+MAX_COLUMNS = 6
+
+
+class Ratios(Transformation):
+    """The ratio of each pair of size columns: those that are positive, or zero at times, and take many values."""
+
+    kind = "ratios"
+
+    def fit(self, table: Table, context: FitContext) -> Self:
+        """Choose the size columns."""
+        out = {context.latitude, context.longitude, context.sale_date, *context.categories, *context.booleans}
+        sizes = [name for name in table.names if name not in out and _is_size(table.column(name))]
+        strength = {name: abs(rank_correlation(table.column(name), context.target)) for name in sizes}
+        # Sorted by name first, so that the order of the columns never decides between equals.
+        chosen = sorted(sorted(sizes), key=lambda name: -strength[name])[:MAX_COLUMNS]
+        self.input_names_ = tuple(sorted(chosen))
+        self._prepare()
+        return self
+
+    def _prepare(self) -> None:
+        pairs = list(combinations(range(len(self.input_names_)), 2))
+        self._upper = np.array([a for a, _ in pairs], dtype=np.int64)
+        self._lower = np.array([b for _, b in pairs], dtype=np.int64)
+        self.output_names_ = tuple(f"{self.input_names_[a]}_per_{self.input_names_[b]}" for a, b in pairs)
+
+    def transform(self, table: Table) -> NDArray[np.float64]:
+        """Ratios of shape (n, pairs); NaN where the divisor is zero."""
+        sizes = table.select(self.input_names_)
+        divisor = sizes[:, self._lower]
+        return sizes[:, self._upper] / np.where(divisor == 0, np.nan, divisor)
+
+    def state(self) -> State:
+        """The columns' names."""
+        return State(data={"input_names": list(self.input_names_)})
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """The inverse of `state`."""
+        ratios = cls()
+        ratios.input_names_ = tuple(state.data["input_names"])
+        ratios._prepare()
+        return ratios
+
+
+def _is_size(values: NDArray[np.float64]) -> bool:
+    known = values[~np.isnan(values)]
+    return len(known) > 0 and bool((known >= 0).all()) and bool((known > 0).mean() > 0.5) and len(np.unique(known)) > 2
+
+
+def rank_correlation(values: NDArray[np.float64], target: NDArray[np.float64]) -> float:
+    """Spearman's rank correlation over the rows where `values` is known; 0 where it is undefined."""
+    known = ~np.isnan(values)
+    if known.sum() < 3:
+        return 0.0
+    a, b = rankdata(values[known]), rankdata(target[known])
+    a -= a.mean()
+    b -= b.mean()
+    scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / scale if scale > 0 else 0.0

@@ -1,0 +1,152 @@
+"""Symmetric trees as flat arrays: every level of a tree asks one question, so a leaf's number is a few bits.
+
+Features are binned once a row (a binary search over the model's borders); after that a thousand trees are byte
+comparisons, which the compiler does for a block of rows at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from appraise.features.state import State
+
+#: Levels a tree may have: a leaf's number fits a byte.
+MAX_DEPTH = 8
+
+#: Rows evaluated together.
+_BLOCK = 64
+
+#: A bin above every border of a feature's at most 254: the question that nobody answers with yes.
+_NEVER = 255
+
+
+@dataclass(frozen=True, slots=True)
+class SymmetricTrees:
+    """T trees of depth D on F used features.
+
+    Attributes:
+        column: (F,) which column of the matrix each used feature is.
+        border: borders of all used features, ascending within each, single precision.
+        first_border: (F + 1,) where each feature's borders begin.
+        question_feature: (T, D) the used feature that a level asks for.
+        question_bin: (T, D) the level's bit is set when the bin is above this.
+        leaf: (T, 2**D) what a leaf adds; the first level's bit is the lowest.
+        cover: (T, 2**D) training weight of each leaf.
+        base: added to the sum over trees.
+    """
+
+    column: NDArray[np.int32]
+    border: NDArray[np.float32]
+    first_border: NDArray[np.int32]
+    question_feature: NDArray[np.int32]
+    question_bin: NDArray[np.uint8]
+    leaf: NDArray[np.float64]
+    cover: NDArray[np.float64]
+    base: float
+
+    def predict(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum over the trees for each row of X (n, p), shape (n,)."""
+        out = np.full(len(X), self.base)
+        _evaluate(
+            self.column, self.border, self.first_border, self.question_feature, self.question_bin, self.leaf, X, out
+        )
+        return out
+
+    def state(self) -> State:
+        """The arrays."""
+        names = ("column", "border", "first_border", "question_feature", "question_bin", "leaf", "cover")
+        return State(data={"base": self.base}, arrays={name: getattr(self, name) for name in names})
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """The inverse of `state`."""
+        return cls(**state.arrays, base=state.data["base"])
+
+    @classmethod
+    def from_catboost(cls, model: dict[str, Any]) -> Self:
+        """From CatBoost's JSON model of numeric features, missing values read as the lowest."""
+        trees = model["oblivious_trees"]
+        borders = {
+            feature["flat_feature_index"]: sorted(feature["borders"] or ())
+            for feature in model["features_info"]["float_features"]
+        }
+        asked = sorted({split["float_feature_index"] for tree in trees for split in tree["splits"] or ()})
+        position = {feature: i for i, feature in enumerate(asked)}
+        depth = max((len(tree["splits"] or ()) for tree in trees), default=0)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"trees of depth {depth}; at most {MAX_DEPTH} can be evaluated")
+        depth = max(depth, 1)
+        question_feature = np.zeros((len(trees), depth), np.int32)
+        question_bin = np.full((len(trees), depth), _NEVER, np.uint8)
+        leaf = np.zeros((len(trees), 2**depth))
+        cover = np.zeros((len(trees), 2**depth))
+        single = {feature: np.array(borders[feature], np.float32) for feature in asked}
+        for t, tree in enumerate(trees):
+            for level, split in enumerate(tree["splits"] or ()):
+                feature = split["float_feature_index"]
+                question_feature[t, level] = position[feature]
+                question_bin[t, level] = np.searchsorted(single[feature], np.float32(split["border"]))
+            leaf[t, : len(tree["leaf_values"])] = tree["leaf_values"]
+            cover[t, : len(tree["leaf_weights"])] = tree["leaf_weights"]
+        scale, bias = model["scale_and_bias"]
+        return cls(
+            column=np.array(asked, np.int32),
+            border=np.concatenate([single[feature] for feature in asked] or [np.empty(0, np.float32)]),
+            first_border=np.cumsum([0, *(len(single[feature]) for feature in asked)]).astype(np.int32),
+            question_feature=question_feature,
+            question_bin=question_bin,
+            leaf=leaf * scale,
+            cover=cover,
+            base=float(bias[0]),
+        )
+
+
+@njit(cache=True, nogil=True)
+def _evaluate(  # type: ignore[no-untyped-def]
+    column, border, first_border, question_feature, question_bin, leaf, X, out
+):
+    features = column.shape[0]
+    trees, depth = question_feature.shape
+    bins = np.zeros((features, _BLOCK), np.uint8)
+    number = np.zeros(_BLOCK, np.uint8)
+    for start in range(0, X.shape[0], _BLOCK):
+        size = min(_BLOCK, X.shape[0] - start)
+        for feature in range(features):
+            first, last = first_border[feature], first_border[feature + 1]
+            source = column[feature]
+            for row in range(size):
+                x = np.float32(X[start + row, source])
+                # The number of borders below x; a missing value is below them all.
+                low, high = first, last
+                while low < high:
+                    middle = (low + high) >> 1
+                    if x > border[middle]:
+                        low = middle + 1
+                    else:
+                        high = middle
+                bins[feature, row] = low - first
+        if size == 1:
+            for tree in range(trees):
+                position = 0
+                for level in range(depth):
+                    bin_ = bins[question_feature[tree, level], 0]
+                    position |= (bin_ > question_bin[tree, level]) << level
+                out[start] += leaf[tree, position]
+            continue
+        for tree in range(trees):
+            for row in range(_BLOCK):
+                number[row] = 0
+            for level in range(depth):
+                line = bins[question_feature[tree, level]]
+                limit = question_bin[tree, level]
+                bit = np.uint8(1 << level)
+                for row in range(_BLOCK):
+                    number[row] |= bit if line[row] > limit else np.uint8(0)
+            values = leaf[tree]
+            for row in range(size):
+                out[start + row] += values[number[row]]
