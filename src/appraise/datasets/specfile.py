@@ -23,6 +23,8 @@ from appraise.errors import OutputError, SpecError
 
 _LINE = 110
 _LARGEST = 1_000_000
+#: Whole numbers below it are written without a fraction.
+_LARGEST_WHOLE = 1e15
 #: What may change without the dataset becoming another one: where its data are, and words for people.
 _WORDS = frozenset({"path", "source", "title", "description", "example", "reason"})
 
@@ -213,5 +215,7 @@ def _value(value: object) -> str:
             items = [_value(item) for item in value]
             line = f"[{', '.join(items)}]"
             return line if len(line) <= _LINE else "[\n" + "".join(f"  {item},\n" for item in items) + "]"
+        case float() if value.is_integer() and abs(value) < _LARGEST_WHOLE:
+            return str(int(value))
         case _:
             return repr(value)

@@ -1,0 +1,34 @@
+"""The record of what inference decided, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One thing that was decided.
+
+    Attributes:
+        column: the column's name; or "[csv]", "[split]", "[cleaning]", "[rules]" or "[dataset]" for what is not of
+            one column.
+        decision: what was decided, as a phrase.
+        reason: what in the file led to it, as a phrase.
+    """
+
+    column: str
+    decision: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.decision}: {self.reason}"
+
+
+@dataclass(slots=True)
+class Journal:
+    """Decisions, in the order in which they were made."""
+
+    decisions: list[Decision] = field(default_factory=list)
+
+    def say(self, column: str, decision: str, reason: str) -> None:
+        self.decisions.append(Decision(column, decision, reason))
