@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
 
+from appraise.datasets.atomic import replacing
 from appraise.errors import OutputError
 
 TABLE_SUFFIXES = (".csv", ".parquet", ".jsonl")
@@ -33,7 +33,7 @@ def write_table(frame: pl.DataFrame, path: Path) -> None:
         OutputError: another suffix, or a place that cannot be written.
     """
     check_table_path(path)
-    with replacing(path) as temporary, temporary.open("wb") as stream:
+    with _place(path) as temporary, temporary.open("wb") as stream:
         match path.suffix.lower():
             case ".csv":
                 frame.write_csv(stream)
@@ -45,32 +45,20 @@ def write_table(frame: pl.DataFrame, path: Path) -> None:
 
 def write_text(text: str, path: Path) -> None:
     """Write a text file as UTF-8; what was there stays until it is complete. Raises OutputError."""
-    with replacing(path) as temporary:
+    with _place(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write to, renamed over it when the block ends, removed when it fails.
-
-    Devices and pipes (`/dev/stdout`) are written as they are. Missing folders are made.
-
-    Raises:
-        OutputError: where anything in the block cannot be written.
-    """
-    try:
-        if path.exists() and not path.is_file() and not path.is_dir():
-            yield path
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.partial"
-        try:
+def _place(path: Path) -> Iterator[Path]:
+    """Where to write what shall be at `path`: beside it, but devices and pipes (`/dev/stdout`) take what comes."""
+    if not path.exists() or path.is_file():
+        with replacing(path) as temporary:
             yield temporary
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        return
+    try:
+        yield path
     except OSError as error:
         raise OutputError(
-            f"{path} cannot be written: {error.strerror or error}",
-            hint="make room on the disk, or choose a place that may be written",
+            f"{path} cannot be written: {error.strerror or error}", hint="choose a file that may be written"
         ) from error

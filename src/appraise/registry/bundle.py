@@ -241,21 +241,19 @@ def _is_native(name: str) -> bool:
 
 
 def _read(folder: Path, name: str, limit: int) -> bytes:
-    """Up to `limit` + 1 bytes of a file, which may not be a link: a link could lead out of the bundle."""
+    """A file of `limit` bytes at the most, which may not be a link: a link could lead out of the bundle."""
     path = folder / name
     try:
         if path.is_symlink() or not path.is_file():
             raise _damaged(folder, f"{name} is missing or not a plain file")
-        with path.open("rb") as stream:
-            data = stream.read(limit + 1)
+        if path.stat().st_size > limit:
+            raise _damaged(folder, f"{name} is larger than it should be")
+        return path.read_bytes()
     except OSError as error:
         raise BundleError(
             f"the model bundle {folder} cannot be read: {name}: {error.strerror or error}",
             hint="see that the folder may be read",
         ) from error
-    if len(data) > limit:
-        raise _damaged(folder, f"{name} is larger than it should be")
-    return data
 
 
 def _damaged(folder: Path, what: str) -> BundleError:

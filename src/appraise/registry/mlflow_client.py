@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from appraise.errors import RegistryError
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SQLITE = "sqlite:///"
-_CHATTY = ("alembic", "mlflow", "botocore", "boto3", "urllib3")
+_CREDENTIALS = re.compile(r"://[^@/\s]*@")
+_CHATTY = ("alembic", "botocore", "boto3", "urllib3")
+_LONGEST = 300
 # MLflow waits for up to four minutes for a server that is away, shows its own progress bars and reports its use to
 # its makers, unless its environment says otherwise. It reads the environment alone.
 _ENVIRONMENT = {
@@ -45,8 +47,8 @@ def connect(tracking_uri: str, *, s3_endpoint: str | None = None) -> MlflowClien
     with registry_errors(tracking_uri):
         from mlflow import MlflowClient
 
-        # Importing MLflow sets its logger's level.
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        # Importing MLflow sets its logger's level. What it logs as an error, with a traceback, it raises as well.
+        logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         file = sqlite_file(tracking_uri)
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -54,16 +56,14 @@ def connect(tracking_uri: str, *, s3_endpoint: str | None = None) -> MlflowClien
 
 
 def sqlite_file(tracking_uri: str) -> Path | None:
-    """The database file behind `tracking_uri`, or None where it is not a SQLite address."""
-    return Path(tracking_uri.removeprefix(_SQLITE)) if tracking_uri.startswith(_SQLITE) else None
+    """The database file behind `tracking_uri`, or None where it is no plain path to a SQLite file."""
+    path = tracking_uri.removeprefix(_SQLITE)
+    return None if path == tracking_uri or path.startswith("file:") else Path(path)
 
 
-def without_password(uri: str) -> str:
-    """The address as it may be shown."""
-    parts = urlsplit(uri)
-    if parts.password is None:
-        return uri
-    return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")).geturl()
+def without_password(text: str) -> str:
+    """A text as it may be shown, names and passwords within addresses left out."""
+    return _CREDENTIALS.sub("://***@", text)
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def registry_errors(tracking_uri: str) -> Iterator[None]:
         ) from error
     except _failures() as error:
         raise RegistryError(
-            f"the model registry {without_password(tracking_uri)} does not answer as it should: {_first_line(error)}",
+            f"the model registry {without_password(tracking_uri)} does not answer as it should: {_summary(error)}",
             hint="see that it is running, may be written, and that APPRAISE_MLFLOW__TRACKING_URI is its address",
         ) from error
 
@@ -99,6 +99,7 @@ def _failures() -> tuple[type[Exception], ...]:
     return tuple(failures)
 
 
-def _first_line(error: Exception) -> str:
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return line if len(line) <= 300 else line[:300] + "..."
+def _summary(error: Exception) -> str:
+    """What an error says, without the statements that SQLAlchemy adds to it."""
+    text = without_password(" ".join(str(error).partition("[SQL:")[0].split())) or type(error).__name__
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."

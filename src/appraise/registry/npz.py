@@ -83,6 +83,8 @@ def _unpack(data: bytes) -> NDArray[Any]:
     shape, fortran, dtype = npy.read_array_header_1_0(stream)
     if dtype.kind not in _KINDS:
         raise ValueError(f"dtype {dtype} is neither numeric nor fixed-width text")
+    if any(length < 0 for length in shape):
+        raise ValueError(f"shape {shape} has a negative length")
     array: NDArray[Any] = np.ndarray(shape, dtype, buffer=data, offset=stream.tell(), order="F" if fortran else "C")
     if array.nbytes != len(data) - stream.tell():
         raise ValueError("an array is shorter than its data")
