@@ -35,6 +35,7 @@ def build_workspace(settings: Settings) -> Workspace:
         threads=settings.train.threads or _processors(),
         recording_lag_days=settings.market.recording_lag_days,
         window_days=settings.market.window_days,
+        s3_endpoint=settings.s3.endpoint,
     )
 
 

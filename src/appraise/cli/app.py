@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from appraise import __version__
-from appraise.cli import models, simulate
+from appraise.cli import data, init, models, simulate
 from appraise.cli.session import Session
 
 app = typer.Typer(
@@ -22,7 +22,6 @@ app = typer.Typer(
     epilog="Settings come from flags, APPRAISE_ variables and appraise.toml, in this order.",
 )
 _models = typer.Typer(invoke_without_command=True, help="See the registered models.")
-app.add_typer(_models, name="models")
 
 
 def _add(group: typer.Typer, name: str, verb: Callable[..., None], examples: str) -> None:
@@ -77,6 +76,9 @@ def _models_root(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
+_add(app, "init", init.init, init.EXAMPLES)
 _add(app, "simulate", simulate.simulate, simulate.EXAMPLES)
+_add(app, "data", data.data, data.EXAMPLES)
+app.add_typer(_models, name="models")
 _add(_models, "list", models.list_models, models.LIST_EXAMPLES)
 _add(_models, "show", models.show_model, models.SHOW_EXAMPLES)

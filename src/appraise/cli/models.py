@@ -56,6 +56,7 @@ def show_model(
 
 def _render_list(console: Console, models: ModelList) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     if not models.entries:
         console.print("No models yet. Train one: appraise train bayside", markup=False)
@@ -66,7 +67,7 @@ def _render_list(console: Console, models: ModelList) -> None:
     table.add_column("validation error", justify="right", no_wrap=True)
     table.add_column("registered (UTC)", no_wrap=True)
     for entry in models.entries:
-        table.add_row(
+        row = (
             entry.name,
             str(entry.version),
             ", ".join(entry.aliases),
@@ -74,11 +75,13 @@ def _render_list(console: Console, models: ModelList) -> None:
             f"{entry.metric} {entry.error:.5g}",
             f"{entry.created_at:%Y-%m-%d %H:%M}",
         )
+        table.add_row(*map(Text, row))
     console.print(table)
 
 
 def _render_details(console: Console, details: ModelDetails) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     entry, manifest = details.entry, details.manifest
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -99,5 +102,5 @@ def _render_details(console: Console, details: ModelDetails) -> None:
         "made with": ", ".join(f"{name} {version}" for name, version in manifest.libraries.items()),
     }
     for label, value in rows.items():
-        table.add_row(label, value)
+        table.add_row(label, Text(value))
     console.print(table)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from appraise.datasets.prepare import Prepared, prepare
+from appraise.datasets.rejects import write_rejects
 from appraise.datasets.spec import DatasetSpec
 from appraise.errors import DataError, OutputError
 from appraise.registry.mlflow_registry import Registry
@@ -35,6 +37,7 @@ class Workspace:
         threads: threads that training may use.
         recording_lag_days: days until a sale is known to the market level.
         window_days: days of recent sales that the market level is the median of.
+        s3_endpoint: address of an S3 service other than Amazon's.
     """
 
     home: Path
@@ -47,6 +50,7 @@ class Workspace:
     threads: int = 1
     recording_lag_days: int = 1
     window_days: int = 30
+    s3_endpoint: str | None = None
 
     @property
     def cache(self) -> Path:
@@ -58,10 +62,9 @@ class Workspace:
         """Evaluation reports, a folder for each dataset."""
         return self.home / "reports"
 
-    @property
-    def rejects(self) -> Path:
-        """Rows that were dropped, with the reason of each, a file for each dataset."""
-        return self.home / "rejects"
+    def rejects_file(self, dataset: str) -> Path:
+        """The rows of a dataset that were dropped, with the reason of each."""
+        return self.home / "rejects" / f"{dataset}.csv"
 
     def simulated(self, name: str) -> Path:
         """The made-up table of a dataset, where one was simulated."""
@@ -94,6 +97,22 @@ class Workspace:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def prepare(self, spec: DatasetSpec, data: str | None) -> Prepared:
+        """Load, check, clean and split a dataset; the rows that were dropped are kept in its rejects file.
+
+        Raises:
+            AppraiseError: as `datasets.prepare.prepare` and `data_for` do.
+        """
+        prepared = prepare(
+            spec,
+            data=self.data_for(spec, data),
+            cache=self.cache,
+            memory_limit=self.memory_limit,
+            s3_endpoint=self.s3_endpoint,
+        )
+        write_rejects(prepared.rejects, self.rejects_file(spec.name))
+        return prepared
 
     def data_for(self, spec: DatasetSpec, data: str | None) -> str | None:
         """Where to load a dataset from.
