@@ -167,7 +167,7 @@ def _reference_errors(spec: DatasetSpec, places: Places) -> Iterator[SpecError]:
         elif category and columns[name].kind != "category":
             yield places.error(
                 path,
-                f"{path[-1]} names {name!r}, which is a {columns[name].kind}",
+                f"{path[-1]} names {name!r}, which is of the kind {columns[name].kind!r}",
                 "it must be a column of the kind category",
             )
     mads = spec.cleaning.outlier_log_mads
@@ -190,7 +190,7 @@ def _rule_errors(spec: DatasetSpec, places: Places) -> Iterator[SpecError]:
                 return
             column = columns[operand]
             if column.kind not in ("number", "integer", "date"):
-                yield places.error(path, f"the rule compares {operand!r}, which is a {column.kind}", None)
+                yield places.error(path, f"the rule compares {operand!r}, which is of the kind {column.kind!r}", None)
             if not column.is_input and column.role != "target":
                 yield places.error(
                     path,

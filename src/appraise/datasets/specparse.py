@@ -137,9 +137,8 @@ class _Table:
             if option == value:
                 return option
         known = [str(option) for option in options]
-        raise self.error(
-            key, f"{key} cannot be {value!r}", did_you_mean(value, known) or f"{key} is one of {', '.join(known)}"
-        )
+        near = did_you_mean(value, known) if value.isalpha() else None
+        raise self.error(key, f"{key} cannot be {value!r}", near or f"{key} is one of {', '.join(known)}")
 
     def scalar(self, key: str) -> str | float | int | bool | None:
         return self._read(key, None, "text, a number, true or false", _as_scalar)
