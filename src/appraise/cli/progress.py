@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 
 from appraise.cli.terminal import is_terminal
 from appraise.jobs.progress import Progress, Task
-from appraise.logs import get_logger
 
 if TYPE_CHECKING:
     import rich.progress
-
-_log = get_logger("appraise.progress")
+    from structlog.stdlib import BoundLogger
 
 
 def make_progress() -> Progress:
@@ -80,24 +78,30 @@ class _Bar:
 class LogProgress:
     """A log event when a task ends, and one for each message; notes are for debugging."""
 
+    def __init__(self) -> None:
+        from appraise.logs import get_logger
+
+        self._log = get_logger("appraise.progress")
+
     @contextmanager
     def task(self, name: str, *, total: float | None = None) -> Iterator[Task]:  # noqa: ARG002
         """An event with the time that the task took."""
         start = time.perf_counter()
-        yield _LoggedTask(name)
-        _log.info("done", task=name, seconds=round(time.perf_counter() - start, 2))
+        yield _LoggedTask(self._log, name)
+        self._log.info("done", task=name, seconds=round(time.perf_counter() - start, 2))
 
     def message(self, text: str) -> None:
         """An event."""
-        _log.info(text)
+        self._log.info(text)
 
 
 class _LoggedTask:
-    def __init__(self, name: str) -> None:
+    def __init__(self, log: BoundLogger, name: str) -> None:
+        self._log = log
         self._name = name
 
     def advance(self, amount: float = 1) -> None:
         pass
 
     def note(self, text: str) -> None:
-        _log.debug(text, task=self._name)
+        self._log.debug(text, task=self._name)

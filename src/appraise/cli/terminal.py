@@ -45,6 +45,7 @@ def show(result: R, render: Callable[[Console, R], None], *, as_json: bool) -> N
     except BrokenPipeError:
         raise
     except OSError as error:
+        _abandon_stdout()
         raise OutputError(
             f"the result cannot be written to the standard output: {error.strerror or error}",
             hint="make room where it goes, or send it elsewhere",
@@ -85,6 +86,13 @@ def write_error_json(kind: str, message: str, hint: str | None, code: int) -> No
 def is_terminal() -> bool:
     """Whether a person watches stderr on a terminal that can move its cursor."""
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _abandon_stdout() -> None:
+    """Let what is still buffered go nowhere: Python writes it out when it ends, and would fail again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _console() -> Console:
