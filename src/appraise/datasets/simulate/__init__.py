@@ -5,21 +5,20 @@ Every simulator gives the same table for the same arguments, to the bit.
 
 from __future__ import annotations
 
-import difflib
-
 import polars as pl
 
 from appraise.datasets.simulate.housets import MONTHS, simulate_housets
 from appraise.datasets.simulate.market import END, START, market_index, simulate_market
 from appraise.datasets.simulate.shocks import Shock, parse_shock
 from appraise.datasets.simulate.tables import SimulatedTable, simulate_garden, simulate_homes
-from appraise.errors import SettingsError
+from appraise.errors import SettingsError, did_you_mean
 
 __all__ = [
     "DEFAULT_ROWS",
     "END",
     "SOURCE_NOTE",
     "START",
+    "VERSION",
     "Shock",
     "SimulatedTable",
     "market_index",
@@ -30,6 +29,9 @@ __all__ = [
     "simulate_market",
     "simulate_table",
 ]
+
+#: Goes up when a table changes, so that one that was kept is not taken for today's.
+VERSION = 1
 
 SOURCE_NOTE = "made-up data from the simulator: no real home, place or price"
 
@@ -49,8 +51,7 @@ def simulate_table(name: str, *, rows: int | None = None, seed: int = 0) -> pl.D
         SettingsError: there is no such simulator, no rows are asked for, or the seed is negative.
     """
     if name not in DEFAULT_ROWS:
-        close = difflib.get_close_matches(name, DEFAULT_ROWS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(DEFAULT_ROWS)}"
+        hint = did_you_mean(name, DEFAULT_ROWS) or f"choose one of {', '.join(DEFAULT_ROWS)}"
         raise SettingsError(f"there is no simulator {name!r}", hint=hint)
     n = DEFAULT_ROWS[name] if rows is None else rows
     match name:

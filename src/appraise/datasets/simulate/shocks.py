@@ -10,13 +10,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from appraise.datasets.simulate.geography import CITY_NAMES
-from appraise.errors import SettingsError
+from appraise.errors import SettingsError, did_you_mean
 
 HOME_TYPES = ("flat", "townhouse", "house")
 #: Columns that a broken source may record wrongly.
@@ -162,8 +161,7 @@ def _one_of(text: str, part: str, known: Sequence[str], what: str) -> str:
 
 
 def _hint(part: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(part, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(known)}"
+    return did_you_mean(part, known) or f"choose one of {', '.join(known)}"
 
 
 def _unreadable(text: str, why: str, *, hint: str) -> SettingsError:
