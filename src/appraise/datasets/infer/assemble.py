@@ -100,7 +100,9 @@ def infer_spec(path: Path, *, target: str, name: str | None = None) -> Inference
     csv = number_format(csv, [_sample(frame[column]) for column in frame.columns], journal)
     csv = _with_missing_words(csv, frame, journal)
     cells = frame.with_columns(pl.when(pl.all().is_in(list(csv.missing))).then(None).otherwise(pl.all()).name.keep())
-    profiles = [profile(column, cells[column], csv, journal, today) for column in cells.columns]
+    profiles = [
+        profile(column, cells[column], csv, journal, today, is_target=column == target) for column in cells.columns
+    ]
     profiles = _take_target(path, profiles, target, journal)
     profiles = mark_identifiers(profiles, journal)
     profiles = find_coordinates(profiles, target, journal)
@@ -139,10 +141,10 @@ def _assembled(
         source=str(path.absolute()),
     )
     if not any(column.role in ("feature", "latitude") for column in spec.columns):
+        others = [f"{column.name} is {column.role}" for column in spec.columns if column.role != "target"]
         raise DataError(
             f"{path} has no column to learn from besides {prices.name!r}",
-            hint="; ".join(str(decision) for decision in journal.decisions[:3])
-            or "add columns that describe the homes",
+            hint="add columns that describe the homes" + (f"; {', '.join(others)}" if others else ""),
         )
     check_spec(spec)
     return Inference(spec, tuple(journal.decisions))

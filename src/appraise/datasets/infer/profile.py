@@ -71,15 +71,21 @@ class Profile:
         return replace(self, column=replace(self.column, **changes))  # type: ignore[arg-type]
 
 
-def profile(name: str, text: pl.Series, csv: CsvFormat, journal: Journal, today: dt.date) -> Profile:
-    """The kind of a column, from all of its cells (String, null where missing)."""
+def profile(
+    name: str, text: pl.Series, csv: CsvFormat, journal: Journal, today: dt.date, *, is_target: bool = False
+) -> Profile:
+    """The kind of a column, from all of its cells (String, null where missing); a target is a number or nothing."""
     present = text.drop_nulls()
     draft = Column(name, "text", optional=present.len() < text.len())
     distinct = present.n_unique()
     if not present.len():
         journal.say(name, "ignored", "every value is missing")
         return Profile(replace(draft, role="ignored", reason="every value is missing"), text, text, 0, 0)
-    column = _typed(draft, present, distinct, csv, journal, today)
+    column = (
+        _amount(draft, _sampled(present), csv, journal) or draft
+        if is_target
+        else _typed(draft, present, distinct, csv, journal, today)
+    )
     values, unreadable = parse_column(text, column, csv)
     refused = text.filter(unreadable)
     if refused.len():
@@ -94,7 +100,7 @@ def profile(name: str, text: pl.Series, csv: CsvFormat, journal: Journal, today:
 def _typed(
     draft: Column, present: pl.Series, distinct: int, csv: CsvFormat, journal: Journal, today: dt.date
 ) -> Column:
-    sample = present.gather_every(max(1, present.len() // SAMPLE))
+    sample = _sampled(present)
     for column in (
         _constant(draft, present, distinct, journal),
         _boolean(draft, present, distinct, journal),
@@ -150,20 +156,32 @@ def _date(draft: Column, present: pl.Series, sample: pl.Series, journal: Journal
 
 
 def _number(draft: Column, present: pl.Series, sample: pl.Series, csv: CsvFormat, journal: Journal) -> Column | None:
+    number = _amount(draft, sample, csv, journal)
+    if number is None:
+        return None
+    values = parse_column(sample, number, csv)[0]
+    if not (values == values.round(0)).drop_nulls().all():
+        return number
+    if _identifies(draft.name, present) or (number.unit is None and _counts_rows(values, present)):
+        return replace(draft, kind="identifier")
+    if _is_code(draft.name, sample):
+        journal.say(draft.name, "a category", "its numbers are codes, not amounts")
+        return _encoded(replace(draft, kind="category"), present.n_unique(), present.len(), journal)
+    return replace(number, kind="integer") if _is_count(draft.name, values) else number
+
+
+def _amount(draft: Column, sample: pl.Series, csv: CsvFormat, journal: Journal) -> Column | None:
     unit = unit_suffix(sample)
     number = replace(draft, kind="number", unit=unit or unit_of_name(draft.name))
-    values, unreadable = parse_column(sample, number, csv)
-    if unreadable.sum() > (1 - _ENOUGH) * sample.len():
+    if parse_column(sample, number, csv)[1].sum() > (1 - _ENOUGH) * sample.len():
         return None
     if unit is not None:
         journal.say(draft.name, f"numbers in {unit}", "the unit stands behind them")
-    whole = bool((values == values.round(0)).drop_nulls().all())
-    if whole and (_identifies(draft.name, present) or _counts_rows(values, present)):
-        return replace(draft, kind="identifier")
-    if whole and _is_code(draft.name, sample):
-        journal.say(draft.name, "a category", "its numbers are codes, not amounts")
-        return _encoded(replace(draft, kind="category"), present.n_unique(), present.len(), journal)
-    return replace(number, kind="integer") if whole and _is_count(draft.name, values) else number
+    return number
+
+
+def _sampled(present: pl.Series) -> pl.Series:
+    return present.gather_every(max(1, present.len() // SAMPLE))
 
 
 def _is_code(name: str, sample: pl.Series) -> bool:
@@ -178,9 +196,10 @@ def _identifies(name: str, present: pl.Series) -> bool:
 
 
 def _counts_rows(sample: pl.Series, present: pl.Series) -> bool:
-    """Whether the numbers go up by the same step from row to row, as those of an exported index do."""
-    steps = sample.diff().drop_nulls()
-    return steps.len() > _MANY_LEVELS and steps.n_unique() == 1 and present.n_unique() == present.len()
+    """Whether the numbers count the rows, as those of an exported index do."""
+    first = present.head(_MANY_LEVELS + 1).cast(pl.Float64, strict=False)
+    by_one = first.len() > _MANY_LEVELS and bool((first.diff().drop_nulls() == 1).all())
+    return by_one and sample.diff().drop_nulls().n_unique() == 1
 
 
 def _is_count(name: str, values: pl.Series) -> bool:
