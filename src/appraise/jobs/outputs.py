@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import polars as pl
 
@@ -34,13 +37,24 @@ def write_table(frame: pl.DataFrame, path: Path) -> None:
     """
     check_table_path(path)
     with _place(path) as temporary, temporary.open("wb") as stream:
-        match path.suffix.lower():
-            case ".csv":
-                frame.write_csv(stream)
-            case ".parquet":
-                frame.write_parquet(stream)
-            case _:
-                frame.write_ndjson(stream)
+        try:
+            _write(frame, stream, path.suffix.lower())
+        except pl.exceptions.ComputeError as error:
+            # What Polars makes of a full disk where it writes Parquet.
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
+def _write(frame: pl.DataFrame, stream: IO[bytes], suffix: str) -> None:
+    match suffix:
+        case ".csv":
+            frame.write_csv(stream)
+        case ".parquet":
+            frame.write_parquet(stream)
+        case _:
+            frame.write_ndjson(stream)
 
 
 def write_text(text: str, path: Path) -> None:
