@@ -1,0 +1,148 @@
+"""The evaluation as one self-contained HTML page: nothing is fetched, so that it can be mailed, archived and kept.
+
+plotly.js is part of the page (4.8 MB of its 5): the wheel of plotly brings one bundle. A content security policy allows
+the page's own two scripts by their hashes and nothing else, no network included; with every name that comes from data
+escaped, a hostile column name has two walls before it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator
+from importlib import resources
+
+from appraise.evaluation import display
+from appraise.evaluation.evaluation import Evaluation, SplitResult
+from appraise.evaluation.intervals import Coverage
+from appraise.evaluation.metrics import METRICS, Standing, standings
+from appraise.evaluation.report.figure import Figure
+from appraise.evaluation.report.markup import badge, escape, navigation
+from appraise.evaluation.report.sections import GROUP_LEVEL, Gallery, sections
+
+#: Metrics of the headline, after the one that candidates are compared by.
+_HEADLINE_KEYS = ("median_ratio", "cod", "prb")
+
+_FOOTER = """\
+Intervals of figures are 95% percentile bootstrap intervals over sales; those of groups are rank intervals of the
+median. Acceptable ranges are those of the IAAO Standard on Ratio Studies for homes; VEI is from its exposure draft of
+May 2026, which is not yet adopted. “Unsure” is a figure outside its range whose interval reaches it."""
+
+
+def render_html(evaluation: Evaluation) -> str:
+    """The page, about 5 MB; equal evaluations give equal pages."""
+    gallery = Gallery()
+    parts = list(sections(evaluation, gallery))
+    main = "".join(part.render() for part in parts)
+    body = f"{_header(evaluation, navigation(parts))}<main>{main}</main>{_footer(evaluation)}"
+    title = display.label(f"{evaluation.dataset}: {evaluation.model.name} {evaluation.model.version}", 120)
+    return _document(escape(title), body, gallery.figures)
+
+
+def _header(evaluation: Evaluation, links: str) -> str:
+    model, split = evaluation.model, evaluation.headline
+    facts = [f"Dataset {evaluation.dataset}", f"model {model.kind}", f"{split.rows:,} sales held out"]
+    facts += [f"prices in {evaluation.unit}"] if evaluation.unit else []
+    return (
+        f"<header><h1>{escape(display.label(f'{model.name} {model.version}', 80))}</h1>"
+        f'<p class="subtitle">{escape(display.label(", ".join(facts), 200))}</p>'
+        f'<p class="summary">{escape(_summary(split))}</p>'
+        f'<div class="tiles">{"".join(_tiles(evaluation))}</div>{links}</header>'
+    )
+
+
+def _summary(split: SplitResult) -> str:
+    middle, near = split.metrics["mdape"].value, split.metrics["ppe10"].value
+    return (
+        f"Half of the estimates lie within {display.percent(middle)} of the price, and {display.percent(near, 0)} of "
+        f"them within 10%, on {split.rows:,} sales that the model had not seen."
+    )
+
+
+def _tiles(evaluation: Evaluation) -> Iterator[str]:
+    split = evaluation.headline
+    standing = standings(split.metrics)
+    for key in dict.fromkeys((evaluation.error_metric, *_HEADLINE_KEYS)):
+        metric, measured = METRICS[key], split.metrics[key]
+        accepted = display.acceptable(metric)
+        yield _tile(
+            metric.title,
+            display.figure(metric, measured.value),
+            display.interval(metric, measured),
+            f"acceptable {accepted}" if accepted else f"{metric.better} is better",
+            standing[key],
+        )
+    covered = split.intervals.get(GROUP_LEVEL)
+    if covered is not None:
+        yield _coverage_tile(covered)
+
+
+def _coverage_tile(covered: Coverage) -> str:
+    low, high = display.percent(covered.chance_low), display.percent(covered.chance_high)
+    return _tile(
+        f"{display.percent(covered.level, 0)} coverage",
+        display.percent(covered.observed),
+        f"mean width {display.price(covered.mean_width)}",
+        f"chance allows {low} to {high}",
+        "within" if covered.within_chance else "outside",
+    )
+
+
+def _tile(title: str, value: str, interval: str, accepted: str, standing: Standing | None) -> str:
+    return (
+        f'<div class="tile"><h3>{escape(title)}</h3><strong>{escape(value)}</strong>'
+        f"<span>{escape(interval)}</span><span>{escape(accepted)}</span>{badge(standing).text}</div>"
+    )
+
+
+def _footer(evaluation: Evaluation) -> str:
+    made = f" on {escape(evaluation.created)}" if evaluation.created else ""
+    return f"<footer><p>{_FOOTER}</p><p>Made by Appraise{made}.</p></footer>"
+
+
+def _document(title: str, body: str, figures: list[Figure]) -> str:
+    from plotly.offline import get_plotlyjs
+
+    plotly, script = get_plotlyjs(), _asset("report.js")
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {_hash(plotly)} {_hash(script)}",
+            "style-src 'unsafe-inline'",
+            "img-src data: blob:",
+        )
+    )
+    data = json.dumps({figure.key: figure.to_json() for figure in figures}, allow_nan=False, separators=(",", ":"))
+    # Without these characters no text can close the element that holds it.
+    data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return f"""\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{title}</title>
+<style>
+{_asset("report.css")}</style>
+</head>
+<body>
+{body}
+<noscript><p>The plots need JavaScript; the tables hold all figures.</p></noscript>
+<script type="application/json" id="figure-data">{data}</script>
+<script>{plotly}</script>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def _asset(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(script: str) -> str:
+    """A script's hash as a content security policy writes it."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

@@ -1,0 +1,119 @@
+"""The tables of the page: every figure that the plots draw, and more, for readers and for screen readers."""
+
+from __future__ import annotations
+
+from appraise.evaluation import display
+from appraise.evaluation.evaluation import SPLIT_TITLES, Evaluation, SplitResult
+from appraise.evaluation.metrics import METRICS, standings
+from appraise.evaluation.report.markup import Content, Html, badge, escape, table
+from appraise.evaluation.slices import SliceTable
+
+_NAME_LENGTH = 60
+
+#: Metrics of the table of a slice, so that it stays readable.
+_SLICE_COLUMNS = ("mdape", "ppe10", "ppe20", "bias", "median_ratio", "cod")
+
+
+def title_of(split: str) -> str:
+    """A split's name for people."""
+    return SPLIT_TITLES.get(split, display.label(split))
+
+
+def metrics_table(split: SplitResult) -> Html:
+    """Every metric of a split with interval, acceptable range and standing."""
+    standing = standings(split.metrics)
+    rows: list[list[Content]] = [
+        [
+            Html(f'{escape(METRICS[key].title)}<span class="meaning">{escape(METRICS[key].meaning)}</span>'),
+            display.figure(METRICS[key], measured.value),
+            badge(standing[key]),
+            display.interval(METRICS[key], measured),
+            display.acceptable(METRICS[key]),
+        ]
+        for key, measured in split.metrics.items()
+    ]
+    return table(["Metric", "Value", "Standing", "95% interval", "Acceptable"], rows)
+
+
+def candidates_table(evaluation: Evaluation) -> Html:
+    """What was trained and compared, best validation error first."""
+    metric = METRICS[evaluation.error_metric]
+    ordered = sorted(evaluation.candidates, key=lambda one: one.validation_error)
+    rows = [
+        [
+            display.label(one.kind, _NAME_LENGTH),
+            display.figure(metric, one.validation_error),
+            "" if one.holdout_error is None else display.figure(metric, one.holdout_error),
+            display.microseconds(one.row_microseconds),
+            display.seconds(one.fit_seconds),
+            display.size(one.size_bytes),
+            "chosen" if one.chosen else "" if one.within_budget else "over the time budget",
+        ]
+        for one in ordered
+    ]
+    chosen = next((position for position, one in enumerate(ordered) if one.chosen), None)
+    headers = ["Model", f"Validation {metric.title}", f"Holdout {metric.title}", "One row", "Training", "Size", ""]
+    return table(headers, rows, chosen=chosen)
+
+
+def splits_table(evaluation: Evaluation) -> Html:
+    """Every metric, a column for each split."""
+    splits = evaluation.splits
+    rows = [["Sales", *(f"{split.rows:,}" for split in splits.values())]]
+    for key, metric in METRICS.items():
+        found = [split.metrics.get(key) for split in splits.values()]
+        rows.append([metric.title, *("" if one is None else display.figure(metric, one.value) for one in found)])
+    return table(["Metric", *(title_of(name) for name in splits)], rows)
+
+
+def baselines_table(evaluation: Evaluation) -> Html:
+    """Other models on the same sales, beside ours, in the metric that candidates are compared by."""
+    metric = METRICS[evaluation.error_metric]
+    rows = []
+    for one in evaluation.baselines:
+        split = evaluation.splits.get(one.split)
+        if split is not None and metric.key in one.metrics:
+            theirs, ours = one.metrics[metric.key], split.metrics[metric.key].value
+            rows.append(
+                [
+                    display.label(one.name, _NAME_LENGTH),
+                    title_of(one.split),
+                    display.figure(metric, theirs),
+                    display.figure(metric, ours),
+                    display.change(ours, theirs),
+                ]
+            )
+    return table(["Other model", "Split", f"Its {metric.title}", "Ours", "Ours is"], rows)
+
+
+def coverage_table(evaluation: Evaluation) -> Html:
+    """Coverage and width by split and level."""
+    rows = [
+        [
+            title_of(name),
+            display.percent(level, 0),
+            display.percent(one.observed),
+            f"{display.percent(one.chance_low)} to {display.percent(one.chance_high)}",
+            display.price(one.mean_width),
+        ]
+        for name, split in evaluation.splits.items()
+        for level, one in split.intervals.items()
+    ]
+    return table(["Split", "Promised", "Observed", "Chance allows", "Mean width"], rows)
+
+
+def slice_table(sliced: SliceTable, level: float) -> Html:
+    """Every group of one cut."""
+    rows = []
+    for one in sliced.slices:
+        covered = one.coverage.get(level)
+        rows.append(
+            [
+                display.label(one.label, _NAME_LENGTH),
+                f"{one.rows:,}",
+                *(display.figure(METRICS[key], one.metrics[key].value) for key in _SLICE_COLUMNS),
+                "" if covered is None else display.percent(covered.observed),
+            ]
+        )
+    metrics = [METRICS[key].title for key in _SLICE_COLUMNS]
+    return table(["Group", "Sales", *metrics, f"Inside {display.percent(level, 0)}"], rows)
