@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -216,6 +217,12 @@ def test_hit_rate() -> None:
     assert math.isnan(point_errors.hit_rate(0, 0))
     with pytest.raises(ValueError, match="3 homes valued of 2"):
         point_errors.hit_rate(3, 2)
+
+
+def test_every_metric_is_documented_with_its_title() -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "metrics.md").read_text(encoding="utf-8")
+    for metric in METRICS.values():
+        assert f"| `{metric.key}` | {metric.title} |" in page
 
 
 def test_importing_the_metrics_brings_no_plotting_or_terminal_library() -> None:

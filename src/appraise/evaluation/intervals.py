@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -85,6 +86,7 @@ def coverage(actual: ArrayLike, lower: ArrayLike, upper: ArrayLike, *, level: fl
     )
 
 
+@lru_cache(maxsize=4096)
 def _chance_band(rows: int, level: float) -> tuple[float, float]:
     from scipy.stats import binom  # takes most of a second to import
 
