@@ -103,6 +103,4 @@ def _found(mask: pl.Series, rule: str) -> pl.DataFrame:
 
 
 def _entries(rows: pl.Series, rule: str) -> pl.DataFrame:
-    return pl.DataFrame(
-        {"row": rows.cast(pl.Int64), "rule": [rule] * len(rows), "reason": [rule] * len(rows)}, schema=FOUND
-    )
+    return rows.cast(pl.Int64).alias("row").to_frame().with_columns(rule=pl.lit(rule), reason=pl.lit(rule))

@@ -22,7 +22,7 @@ from appraise.errors import DataError, did_you_mean
 _UNUSED_ROLES: frozenset[Role] = frozenset({"ignored", "leak", "id"})
 #: Peak of memory while a text file is read, as measured (`docs/decisions/0003-memory.md`): bytes for each cell kept,
 #: times the size of the file for its blocks, and times that of the text kept.
-_CELL_COST = 64
+_CELL_COST = 72
 _BLOCK_COST = 1.0
 _TEXT_COST = 2.0
 _SAMPLE_BYTES = 1 << 20

@@ -10,6 +10,8 @@ from appraise.errors import DataError
 
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
+#: Allocators and threads reserve several times the address space that they use.
+_USED_ADDRESSES = 0.25
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -41,7 +43,7 @@ def check_fits(needed: int, *, limit: int | None, what: str) -> None:
     remedy = "use a machine with more memory" if limit is None else "raise APPRAISE_MEMORY_LIMIT"
     raise DataError(
         f"{what} takes about {readable_size(needed)} of memory to read, and {readable_size(allowed)} {whose}",
-        hint=f"keep fewer columns in the spec, give fewer or smaller files, save the table as Parquet, or {remedy}",
+        hint=f"keep fewer columns in the spec, give the sales in parts or as a folder of Parquet files, or {remedy}",
     )
 
 
@@ -93,8 +95,8 @@ def _of_address_space(proc: Path) -> Iterator[int]:
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
         return
-    taken = sum(int(line.split()[0]) for line in _lines(proc / "self" / "statm")) * resource.getpagesize()
-    yield max(0, limit - taken)
+    taken = int("".join(_lines(proc / "self" / "statm")).partition(" ")[0] or 0) * resource.getpagesize()
+    yield int(max(0, limit - taken) * _USED_ADDRESSES)
 
 
 def _reclaimable(path: Path) -> int:

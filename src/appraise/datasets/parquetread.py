@@ -12,8 +12,8 @@ from appraise.errors import DataError
 
 _MAGIC = b"PAR1"
 #: Bytes a value takes in memory while a table is read and typed, as measured (`docs/decisions/0003-memory.md`).
-_NUMBER_COST = 32
-_TEXT_COST = 80
+_NUMBER_COST = 40
+_TEXT_COST = 96
 
 
 def is_parquet(path: Path) -> bool:
