@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from appraise.errors import DataError
 from appraise.evaluation.intervals import MIN_JUDGED_ROWS, coverage, level_key
@@ -23,6 +24,15 @@ def test_band_holds_the_coverage_of_honest_intervals_and_not_that_of_narrow_ones
     assert honest.within_chance
     assert not narrow.within_chance
     assert honest.chance_high - honest.chance_low == pytest.approx(2 * 1.96 * math.sqrt(0.9 * 0.1 / 5000), rel=0.1)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 10, 199, 200, 4128, 1_000_000])
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.9, 0.95, 0.995])
+def test_band_is_the_binomial_one(rows: int, level: float) -> None:
+    ends = np.zeros(rows)
+    band = coverage(ends, ends, ends, level=level)
+    low, high = binom.interval(0.95, rows, level)
+    assert (band.chance_low * rows, band.chance_high * rows) == pytest.approx((low, high))
 
 
 def test_small_groups_are_not_judged() -> None:

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import bdtr, bdtrik
 
 from appraise.errors import DataError
 
@@ -88,10 +89,13 @@ def coverage(actual: ArrayLike, lower: ArrayLike, upper: ArrayLike, *, level: fl
 
 @lru_cache(maxsize=4096)
 def _chance_band(rows: int, level: float) -> tuple[float, float]:
-    from scipy.stats import binom  # takes most of a second to import
-
-    low, high = binom.interval(CHANCE_LEVEL, rows, level)
-    return float(low) / rows, float(high) / rows
+    """Quantiles of the binomial share of `rows` sales at `level`: the smallest shares that reach each probability."""
+    # scipy.stats.binom says the same and takes a second to import.
+    probabilities = np.array([(1.0 - CHANCE_LEVEL) / 2.0, (1.0 + CHANCE_LEVEL) / 2.0])
+    counts = np.ceil(bdtrik(probabilities, rows, level))
+    below = np.maximum(counts - 1.0, 0.0)
+    low, high = np.where(bdtr(below, rows, level) >= probabilities, below, counts) / rows
+    return float(low), float(high)
 
 
 def level_key(level: float) -> str:
