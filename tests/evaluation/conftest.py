@@ -65,6 +65,7 @@ def evaluation() -> Evaluation:
             Candidate("catboost", 0.08, 0.081, 31.0, 9_300_000, 140.0, within_budget=True, chosen=True),
             Candidate("blend", 0.078, None, 150.0, 254_000_000, 1650.0, within_budget=False, chosen=False),
             Candidate("untimed", 0.09, None, 5.0, 10, None, within_budget=False, chosen=False),
+            Candidate("broken", float("nan"), None, 5.0, 10, float("nan"), within_budget=False, chosen=False),
         ),
         error_metric="mdape",
         row_budget_microseconds=250.0,

@@ -177,6 +177,13 @@ def test_rows_without_a_place_leave_the_map_out_and_placed_ones_stay(evaluation:
     assert figures_of(render_html(replace(evaluation, splits={"holdout": somewhere})))["map"]["data"][0]["x"] == [2.0]
 
 
+def test_frontier_joins_the_models_that_no_other_beats(source: str) -> None:
+    joined, points = figures_of(source)["frontier"]["data"]
+    assert joined["x"] == [40.0, 140.0, 1650.0]
+    assert points["text"] == ["linear", "catboost", "blend"]
+    assert points["marker"]["color"].count("var(--accent)") == 1
+
+
 def test_negative_estimates_do_not_get_a_logarithmic_axis(evaluation: Evaluation) -> None:
     split = evaluate_split([1.0, 10.0, 100.0] * 10, [-1.0, 10.0, 100.0] * 10, resamples=5)
     figure = figures_of(render_html(replace(evaluation, splits={"holdout": split})))["predicted"]

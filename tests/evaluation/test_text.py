@@ -51,6 +51,13 @@ def test_every_split_candidate_and_baseline_is_named(evaluation: Evaluation) -> 
     assert "gone" not in text
 
 
+def test_candidates_are_ranked_with_undefined_errors_last(evaluation: Evaluation) -> None:
+    assert [one.kind for one in evaluation.ranked] == ["blend", "catboost", "untimed", "linear", "broken"]
+    lines = text_of(evaluation).splitlines()
+    places = [next(i for i, line in enumerate(lines) if line.startswith(one.kind)) for one in evaluation.ranked]
+    assert places == sorted(places)
+
+
 def test_names_from_data_are_neither_markup_nor_terminal_control(evaluation: Evaluation) -> None:
     text = text_of(evaluation, width=200)
     assert "\x1b" not in text

@@ -226,6 +226,11 @@ class Evaluation:
         """The split that speaks for the model: the holdout where there is one."""
         return self.splits.get("holdout", next(iter(self.splits.values())))
 
+    @property
+    def ranked(self) -> tuple[Candidate, ...]:
+        """The candidates, lowest validation error first; those without one last."""
+        return tuple(sorted(self.candidates, key=lambda one: (math.isnan(one.validation_error), one.validation_error)))
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON of `appraise evaluate --json`: stable keys, undefined figures as null, no arrays of rows."""
         return {

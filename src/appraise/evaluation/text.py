@@ -78,7 +78,7 @@ def _candidates(evaluation: Evaluation) -> Table:
     if evaluation.row_budget_microseconds is not None:
         title += f", within {display.microseconds(evaluation.row_budget_microseconds)} a row"
     table = _table(title, "", "validation", "holdout", "a row", "fit", "size", "")
-    for one in sorted(evaluation.candidates, key=lambda candidate: candidate.validation_error):
+    for one in evaluation.ranked:
         _add(
             table,
             one.kind,

@@ -161,7 +161,7 @@ def metric_over_time(splits: Mapping[str, SplitResult], period: str, key: str) -
     tables = {name: table for name, split in splits.items() if (table := split.slices_by(period)) is not None}
     labels = sorted({one.label for table in tables.values() for one in table.slices} - {MISSING})
     traces = []
-    for (name, table), color in zip(tables.items(), (ACCENT, SECOND), strict=False):
+    for (name, table), color in zip(tables.items(), (ACCENT, SECOND, MUTED), strict=False):
         dated = [one for one in table.slices if one.label in labels]
         traces.append(
             {

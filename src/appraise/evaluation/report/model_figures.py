@@ -32,10 +32,7 @@ _LINE_COLORS = (ACCENT, SECOND, "var(--over)", "var(--under)", MUTED)
 
 def frontier(evaluation: Evaluation) -> Figure | None:
     """Candidates by validation error and single-row time; None where no time was measured."""
-    timed = sorted(
-        (one for one in evaluation.candidates if one.row_microseconds),
-        key=lambda one: one.row_microseconds or 0.0,
-    )
+    timed = _timed(evaluation.candidates)
     if not timed:
         return None
     metric, budget = METRICS[evaluation.error_metric], evaluation.row_budget_microseconds
@@ -47,30 +44,24 @@ def frontier(evaluation: Evaluation) -> Figure | None:
         "on the line in both, and the filled one was chosen."
         f"{' The dotted line is the time budget.' if budget else ''}",
         traces=[
-            line(
-                [one.row_microseconds or 0.0 for one in best],
-                [one.validation_error for one in best],
-                MUTED,
-                width=1.2,
-            ),
+            line([time for time, _ in best], [one.validation_error for _, one in best], MUTED, width=1.2),
             {
                 "type": "scatter",
                 "mode": "markers+text",
-                "x": numbers(one.row_microseconds or 0.0 for one in timed),
-                "y": numbers(one.validation_error for one in timed),
-                "text": [safe(one.kind, 18) if one.chosen or one in best else "" for one in timed],
-                "textposition": [_label_side(one, timed) for one in timed],
+                "x": numbers(time for time, _ in timed),
+                "y": numbers(one.validation_error for _, one in timed),
+                "text": [safe(one.kind, 18) if one.chosen or (time, one) in best else "" for time, one in timed],
+                "textposition": [_label_side(position, timed) for position in range(len(timed))],
                 "textfont": {"color": MUTED, "size": 11},
                 "marker": {
                     "size": 11,
-                    "color": [ACCENT if one.chosen else "rgba(0,0,0,0)" for one in timed],
+                    "color": [ACCENT if one.chosen else "rgba(0,0,0,0)" for _, one in timed],
                     "line": {"width": 2, "color": ACCENT},
                 },
                 "cliponaxis": False,
                 "customdata": [
-                    f"{safe(one.kind)}<br>{display.figure(metric, one.validation_error)}, "
-                    f"{display.microseconds(one.row_microseconds)}"
-                    for one in timed
+                    f"{safe(one.kind)}<br>{display.figure(metric, one.validation_error)}, {display.microseconds(time)}"
+                    for time, one in timed
                 ],
                 "hovertemplate": "%{customdata}<extra></extra>",
             },
@@ -86,24 +77,33 @@ def frontier(evaluation: Evaluation) -> Figure | None:
     )
 
 
-def _label_side(one: Candidate, timed: Sequence[Candidate]) -> str:
+def _timed(candidates: Iterable[Candidate]) -> list[tuple[float, Candidate]]:
+    """Candidates with their row time, fastest first; without those that have none or no error."""
+    timed = [
+        (time, one)
+        for one in candidates
+        if (time := one.row_microseconds) is not None and time > 0.0 and math.isfinite(one.validation_error)
+    ]
+    return sorted(timed, key=lambda pair: pair[0])
+
+
+def _undominated(timed: Iterable[tuple[float, Candidate]]) -> list[tuple[float, Candidate]]:
+    """Those that are more accurate than all that are faster."""
+    best: list[tuple[float, Candidate]] = []
+    for time, one in timed:
+        if not best or one.validation_error < best[-1][1].validation_error:
+            best.append((time, one))
+    return best
+
+
+def _label_side(position: int, timed: Sequence[tuple[float, Candidate]]) -> str:
     """The side of a point on which its name does not meet the point nearest in time."""
-    others = [other for other in timed if other is not one]
+    here, one = timed[position]
+    others = [*timed[:position], *timed[position + 1 :]]
     if not others:
         return "top center"
-    nearest = min(
-        others, key=lambda other: abs(math.log((other.row_microseconds or 1.0) / (one.row_microseconds or 1.0)))
-    )
+    _, nearest = min(others, key=lambda pair: abs(math.log(pair[0] / here)))
     return "top center" if one.validation_error > nearest.validation_error else "bottom center"
-
-
-def _undominated(timed: Iterable[Candidate]) -> list[Candidate]:
-    """Of candidates in the order of rising time, those that are more accurate than all that are faster."""
-    best: list[Candidate] = []
-    for one in timed:
-        if not best or one.validation_error < best[-1].validation_error:
-            best.append(one)
-    return best
 
 
 def importances(features: tuple[Importance, ...]) -> Figure:

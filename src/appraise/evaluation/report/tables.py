@@ -38,7 +38,6 @@ def metrics_table(split: SplitResult) -> Html:
 def candidates_table(evaluation: Evaluation) -> Html:
     """What was trained and compared, best validation error first."""
     metric = METRICS[evaluation.error_metric]
-    ordered = sorted(evaluation.candidates, key=lambda one: one.validation_error)
     rows = [
         [
             display.label(one.kind, _NAME_LENGTH),
@@ -49,9 +48,9 @@ def candidates_table(evaluation: Evaluation) -> Html:
             display.size(one.size_bytes),
             "chosen" if one.chosen else "" if one.within_budget else "over the time budget",
         ]
-        for one in ordered
+        for one in evaluation.ranked
     ]
-    chosen = next((position for position, one in enumerate(ordered) if one.chosen), None)
+    chosen = next((position for position, one in enumerate(evaluation.ranked) if one.chosen), None)
     headers = ["Model", f"Validation {metric.title}", f"Holdout {metric.title}", "One row", "Training", "Size", ""]
     return table(headers, rows, chosen=chosen)
 
