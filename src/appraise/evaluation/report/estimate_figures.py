@@ -40,6 +40,7 @@ def predicted_against_actual(split: SplitResult, unit: str) -> Figure:
     prices, estimates = rows.actual[chosen], rows.estimate[chosen]
     logarithmic = wants_log(np.concatenate([rows.actual, rows.estimate]))
     ends = np.array([prices.min(), prices.max()])
+    both = np.concatenate([prices, estimates])
     of = f" ({unit})" if unit else ""
     return Figure(
         key="predicted",
@@ -60,8 +61,8 @@ def predicted_against_actual(split: SplitResult, unit: str) -> Figure:
             line(ends, 0.8 * ends, MUTED, dash="dot", width=1),
         ],
         layout={
-            "xaxis": amount_axis(f"Sale price{of}", prices, logarithmic=logarithmic),
-            "yaxis": amount_axis(f"Estimate{of}", estimates, logarithmic=logarithmic),
+            "xaxis": amount_axis(f"Sale price{of}", both, logarithmic=logarithmic),
+            "yaxis": amount_axis(f"Estimate{of}", both, logarithmic=logarithmic),
         },
         height=400,
     )
@@ -189,5 +190,5 @@ def error_map(split: SplitResult) -> Figure | None:
             "xaxis": axis("Longitude", constrain="domain"),
             "yaxis": axis("Latitude", scaleanchor="x", scaleratio=round(stretch, 4), constrain="domain"),
         },
-        height=400,
+        height=460,
     )

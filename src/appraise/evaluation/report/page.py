@@ -27,7 +27,8 @@ _HEADLINE_KEYS = ("median_ratio", "cod", "prb")
 _FOOTER = """\
 Intervals of figures are 95% percentile bootstrap intervals over sales; those of groups are rank intervals of the
 median. Acceptable ranges are those of the IAAO Standard on Ratio Studies for homes; VEI is from its exposure draft of
-May 2026, which is not yet adopted. “Unsure” is a figure outside its range whose interval reaches it."""
+May 2026, which is not yet adopted. “Unsure” is a figure outside its range whose interval reaches it (for PRB, reaches
+-0.10 to 0.10, which is what the standard refuses beyond)."""
 
 
 def render_html(evaluation: Evaluation) -> str:
