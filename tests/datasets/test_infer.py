@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from appraise.datasets.cells import parse_column
 from appraise.datasets.csvread import read_text_columns
@@ -314,13 +317,80 @@ def test_the_currency_where_the_file_names_it(
     assert column(inference, header).kind == "number"
 
 
+def test_a_house_number_before_a_street_is_no_number_with_a_unit(tmp_path: Path, rng: np.random.Generator) -> None:
+    frame = homes(rng).with_columns(address=pl.format("{} Main St", pl.int_range(ROWS)))
+    assert column(infer(tmp_path, frame), "address").kind == "text"
+
+
+def test_zeros_for_unknown_years_refuse_no_row(tmp_path: Path, rng: np.random.Generator) -> None:
+    years = rng.integers(1900, 2020, ROWS)
+    years[3] = 0
+    inference = infer(tmp_path, homes(rng).with_columns(year_built=years))
+    assert column(inference, "year_built").minimum is None
+    assert "0 seems to mean unknown in 1 row" in said(inference, "year_built")
+
+
+def test_districts_given_as_numbers_are_places(tmp_path: Path, rng: np.random.Generator) -> None:
+    inference = infer(tmp_path, homes(rng).with_columns(BOROUGH=rng.integers(1, 6, ROWS)))
+    assert column(inference, "BOROUGH").kind == "category"
+    assert inference.spec.region == "BOROUGH"
+
+
+CELLS = ["", "NA", "0", "-1", "1.5", "1,5", "1.234", "$5", "5%", "abc", "2016-01-01", "01/02/2016", "true", "no", "é"]
+CELLS += [
+    '"',
+    "nan",
+    "inf",
+    "1e999",
+    " ",
+    "007",
+    "(3)",
+    "3 m2",
+    "١٢٣",
+    "½",
+    "9" * 300,
+    "1/1/0001",
+    "20160230",
+    "May 2016",
+]
+HEADERS = ["lat", "lon", "x", "y", "date", "id", "zip", "area", "year", "city", "price2", "rooms", "$/m2", "value", ""]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    headers=st.lists(st.sampled_from(HEADERS), max_size=5, unique=True),
+    prices=st.lists(st.sampled_from(["1", "2", "$3,000", "4.5", "", "x"]), min_size=1, max_size=40),
+    data=st.data(),
+)
+def test_whatever_the_file_holds_there_is_a_spec_or_a_sentence_and_a_hint(
+    tmp_path: Path, headers: list[str], prices: list[str], data: st.DataObject
+) -> None:
+    pools = [data.draw(st.lists(st.sampled_from(CELLS), min_size=1, max_size=4)) for _ in headers]
+    rows = [[price, *(pool[n % len(pool)] for pool in pools)] for n, price in enumerate(prices)]
+    path = tmp_path / "fuzz.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=data.draw(st.sampled_from(",;\t"))).writerows([["price", *headers], *rows])
+    hint = None
+    try:
+        inference = infer_spec(path, target="price")
+        write_spec(inference.spec, tmp_path / "fuzz.toml", notes=inference.notes)
+    except DataError as error:
+        hint = error.hint
+    assert hint or read_spec(tmp_path / "fuzz.toml") == inference.spec
+
+
 @pytest.mark.parametrize(
     ("content", "target", "message", "hint"),
     [
         ("area,rooms,price\n1,2,3\n4,5,6\n", "Price", "has no column 'Price'", "did you mean 'price'?"),
         ("area,kind,price\n1,a,3\n4,b,6\n", "zzz", "has no column 'zzz'", "its columns of numbers are area, price"),
         ("1,2,3\n4,5,6\n", "price", "has no column 'price'", "the first line looks like values"),
-        ("area,price\n1,cheap\n2,dear\n3,fair\n", "price", "does not hold numbers but, for example, 'cheap'", "area"),
+        (
+            "area,price\n1,cheap\n2,dear\n3,fair\n",
+            "price",
+            "3 of 3 values of the target 'price' .* are no numbers, for example 'cheap'",
+            "area",
+        ),
         ("area,price\n1,\n2,NA\n", "price", "every value of the target 'price'", "area"),
         ("area,price\n1,5\n2,5\n", "price", "every one of the 2 prices .* is 5", "area"),
         ("area,price\n1,5\n", "price", "has one row", "more sales"),

@@ -57,6 +57,12 @@ def test_a_price_per_area_is_known_by_arithmetic(tmp_path: Path, table) -> None:
     assert found == {"unit_figure": "it is price divided by living_area"}
 
 
+def test_a_price_per_area_is_the_leak_and_not_the_area(tmp_path: Path, table) -> None:
+    table["SQUARE FEET"] = (table.pop("living_area") * 10.76).round()
+    table["$/SQUARE FEET"] = (table["price"] / table["SQUARE FEET"]).round()
+    assert list(leaks(tmp_path, table)) == ["$/SQUARE FEET"]
+
+
 def test_the_two_parts_of_a_price(tmp_path: Path, table) -> None:
     land = table["price"] * np.random.default_rng(1).uniform(0.2, 0.6, ROWS)
     found = leaks(tmp_path, {**table, "ground": land, "structure": table["price"] - land})

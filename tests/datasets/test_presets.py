@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import polars as pl
 import pytest
@@ -14,7 +16,17 @@ from appraise.datasets.presets import find_spec, preset_names
 from appraise.datasets.simulate.housets import simulate_housets
 from appraise.datasets.simulate.market import simulate_market
 from appraise.datasets.simulate.tables import simulate_garden, simulate_homes
-from appraise.datasets.spec import DatasetSpec, RandomSplit, TimeSplit
+from appraise.datasets.spec import (
+    Cleaning,
+    Column,
+    CsvFormat,
+    DatasetSpec,
+    Kind,
+    RandomSplit,
+    Role,
+    Rule,
+    TimeSplit,
+)
 from appraise.datasets.specfile import read_spec, spec_from_dict, spec_to_dict, write_spec
 from appraise.errors import SpecError
 
@@ -93,6 +105,23 @@ def test_housets_keeps_the_prices_of_the_month_from_the_model() -> None:
     assert spec.column("zipcode").encoding == "frequency"
     assert spec.column("city_full").encoding == "target"
     assert spec.cleaning.city_columns == ("city_full",)
+
+
+def test_every_key_of_a_spec_and_every_preset_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    keys = {
+        f.name
+        for kind in (DatasetSpec, Column, Rule, TimeSplit, RandomSplit, CsvFormat, Cleaning)
+        for f in fields(kind)
+    }
+    words = keys - {"path", "columns", "rules", "csv", "cleaning", "split"} | {
+        *get_args(Role),
+        *get_args(Kind),
+        *preset_names(),
+    }
+    assert {word for word in words if f"`{word}`" not in page} == set()
+    for section in ("[[columns]]", "[[rules]]", "[csv]", "[cleaning]", "[split]"):
+        assert f"`{section}`" in page
 
 
 def test_bayside_keeps_the_truth_from_the_model() -> None:

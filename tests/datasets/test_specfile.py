@@ -296,7 +296,7 @@ def test_a_dictionary_of_the_wrong_shape_is_refused_without_a_line() -> None:
 
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).map(str.strip).filter(bool)
-BOUNDS = st.none() | st.floats(-1e9, 1e9) | st.integers(-1000, 1000).map(float)
+BOUNDS = st.none() | st.floats(-1e9, 1e9) | st.integers(-1000, 1000)
 WORDS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=6), max_size=3, unique=True).map(tuple)
 RULES = (Rule("rooms", "<=", "price", "m"), Rule("rooms", ">", 0.5, "n"))
 FORMATS = (CsvFormat(), CsvFormat(";", "'", True, ".", "cp1252", ("-", "n/a")), CsvFormat("\t"))
@@ -361,7 +361,7 @@ def specs(draw: st.DrawFn) -> DatasetSpec:
     )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(spec=specs(), note=st.text(max_size=200))
 def test_what_is_written_is_read(tmp_path: Path, spec: DatasetSpec, note: str) -> None:
     path = tmp_path / "spec.toml"

@@ -6,6 +6,7 @@ The reader is Arrow's: it refuses a row that has too many or too few fields, whe
 from __future__ import annotations
 
 import csv as stdlib_csv
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,7 +110,7 @@ def check_is_text(path: Path, encoding: str | None = None) -> bytes:
     for magic, (kind, hint) in _MAGIC.items():
         if head.startswith(magic):
             raise DataError(f"{path} is {kind}, not CSV text", hint=hint)
-    wide = head[:2] in (b"\xff\xfe", b"\xfe\xff") or (encoding or "").lower().replace("_", "-").startswith("utf-16")
+    wide = head[:2] in (b"\xff\xfe", b"\xfe\xff") or re.match(r"(?i)utf[-_]?(16|32)", encoding or "") is not None
     if b"\0" in head and not wide:
         raise DataError(f"{path} is not text: it holds zero bytes", hint="export the table as CSV text in UTF-8")
     return head

@@ -5,9 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-import os
 import re
-import tempfile
 import textwrap
 import tomllib
 from collections.abc import Mapping
@@ -15,11 +13,12 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
+from appraise.datasets.atomic import replacing
 from appraise.datasets.spec import Cleaning, Column, CsvFormat, DatasetSpec, RandomSplit, Rule, TimeSplit
 from appraise.datasets.speccheck import check_spec
 from appraise.datasets.specparse import Places, parse_spec
 from appraise.datasets.tomllines import key_lines
-from appraise.errors import OutputError, SpecError
+from appraise.errors import SpecError
 
 _LINE = 110
 _LARGEST = 1_000_000
@@ -68,20 +67,8 @@ def write_spec(spec: DatasetSpec, path: Path, *, notes: Mapping[str, str] | None
     """
     check_spec(spec)
     text = _document(spec, notes or {})
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise OutputError(
-            f"the spec cannot be written to {path}: {error.strerror}", hint="check the folder, its rights and its space"
-        ) from error
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def spec_to_dict(spec: DatasetSpec) -> dict[str, object]:
@@ -140,6 +127,8 @@ def _without_words(value: object) -> object:
         return {key: _without_words(item) for key, item in value.items() if key not in _WORDS}
     if isinstance(value, list):
         return [_without_words(item) for item in value]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) + 0.0  # 0, 0.0 and -0.0 are one number
     return value
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from appraise.datasets.cells import parse_column
 from appraise.datasets.csvread import read_text_columns
 from appraise.datasets.infer import naming
 from appraise.datasets.infer.bounds import find_rules, price_bound, set_bounds
@@ -97,13 +98,14 @@ def infer_spec(path: Path, *, target: str, name: str | None = None) -> Inference
     journal = Journal()
     csv, frame = _read(path, journal)
     _check_target(path, frame, target)
+    journal.say("[dataset]", f"made from {path.name}", f"{frame.height:,} rows and {frame.width:,} columns")
     csv = number_format(csv, [_sample(frame[column]) for column in frame.columns], journal)
     csv = _with_missing_words(csv, frame, journal)
     cells = frame.with_columns(pl.when(pl.all().is_in(list(csv.missing))).then(None).otherwise(pl.all()).name.keep())
     profiles = [
         profile(column, cells[column], csv, journal, today, is_target=column == target) for column in cells.columns
     ]
-    profiles = _take_target(path, profiles, target, journal)
+    profiles = _take_target(path, profiles, target, csv, journal)
     profiles = mark_identifiers(profiles, journal)
     profiles = find_coordinates(profiles, target, journal)
     profiles = find_sale_date(profiles, journal)
@@ -167,7 +169,9 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"[-+(]?\D{0,3}\d[\d.,' ]*\D{0,3}", text) is not None
 
 
-def _take_target(path: Path, profiles: Sequence[Profile], target: str, journal: Journal) -> list[Profile]:
+def _take_target(
+    path: Path, profiles: Sequence[Profile], target: str, csv: CsvFormat, journal: Journal
+) -> list[Profile]:
     """The profiles with the role target given; raises DataError where that column holds no prices."""
     prices = next(profile for profile in profiles if profile.name == target)
     numeric = [profile.name for profile in profiles if profile.is_numeric and profile.name != target]
@@ -183,9 +187,11 @@ def _take_target(path: Path, profiles: Sequence[Profile], target: str, journal: 
             hint=hint,
         )
     if not prices.is_numeric:
-        example = prices.text.drop_nulls()[0]
+        wrong = prices.text.filter(parse_column(prices.text, replace(prices.column, kind="number"), csv)[1])
         raise DataError(
-            f"the target {target!r} in {path} does not hold numbers but, for example, {example!r}", hint=hint
+            f"{wrong.len():,} of {prices.present:,} values of the target {target!r} in {path} are no numbers, "
+            f"for example {wrong[0]!r}",
+            hint=hint,
         )
     missing = prices.values.null_count()
     if missing:

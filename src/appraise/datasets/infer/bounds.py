@@ -15,7 +15,7 @@ from appraise.datasets.infer.journal import Journal
 from appraise.datasets.infer.profile import Profile
 from appraise.datasets.spec import Objective, Rule
 
-_OLDEST_YEAR = 1600
+_OLDEST_YEAR = 1600.0
 _YEARS_AHEAD = 5
 #: A bound may refuse this share of the rows, as mistakes; if more rows break it, it is no bound.
 _MISTAKES = 0.01
@@ -72,14 +72,18 @@ def _bounded(profile: Profile, today: dt.date, journal: Journal) -> Profile:
         return profile
     values = profile.values.drop_nulls().cast(pl.Float64).to_numpy()
     for minimum, maximum in _possible(profile, values, today):
-        outside = int(np.sum((values < minimum) | (values > maximum)))
-        if outside > _MISTAKES * len(values):
+        wrong = values[(values < minimum) | (values > maximum)]
+        if len(wrong) > _MISTAKES * len(values):
             continue
-        if outside:
-            wrong = values[(values < minimum) | (values > maximum)]
+        if len(wrong) and not wrong.any():
+            journal.say(
+                profile.name, "without bounds", f"0 seems to mean unknown in {len(wrong):,} {_rows(len(wrong))}"
+            )
+            return profile
+        if len(wrong):
             journal.say(
                 profile.name,
-                f"{outside:,} {_rows(outside)} will be refused",
+                f"{len(wrong):,} {_rows(len(wrong))} will be refused",
                 f"{wrong[0]:g} is impossible: it must be at least {minimum:g}"
                 + (f" and at most {maximum:g}" if math.isfinite(maximum) else ""),
             )

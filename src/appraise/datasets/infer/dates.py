@@ -28,6 +28,7 @@ _OTHERS = (
             "%d%b%Y",
             "%b %d, %Y",
             "%b %d %Y",
+            "%b-%d-%Y",
             "%a %d %b %Y",
             "%A, %d %b %Y",
             "%b %Y",
@@ -71,10 +72,10 @@ def read_dates(cells: pl.Series, today: dt.date) -> DateReading | None:
     """The reading of a column whose cells (distinct, present) are dates; None for one whose cells are not."""
     sample = cells.gather_every(max(1, cells.len() // _SAMPLE))
     if _share(cells, None) >= _ENOUGH:
-        return DateReading(None, "the dates are ISO 8601")
+        return DateReading(None, f"as in {cells[0]!r} (ISO 8601)")
     for form in _OTHERS:
         if _share(sample, form) >= _ENOUGH and _share(cells, form) >= _ENOUGH and _plausible(cells, form):
-            return DateReading(form, f"{cells[0]!r} and the others follow it")
+            return DateReading(form, f"as in {cells[0]!r}")
     for tail in ("", *_TIMES):
         for day_first, month_first in zip(_DAY_FIRST, _MONTH_FIRST, strict=True):
             pair = (day_first + tail, month_first + tail)

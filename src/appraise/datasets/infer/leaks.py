@@ -20,7 +20,8 @@ _RANK_CORRELATION = 0.985
 #: A size may well order the homes of a simple market nearly as their prices do.
 _RANK_CORRELATION_OF_A_SIZE = 0.9995
 _NAMED_CORRELATION = 0.5
-_RATIO_SPREAD = 0.01
+#: Rounding moves the ratio of a price per area and the price this much, and that of a sum this much.
+_PRODUCT_SPREAD, _SUM_SPREAD = 0.05, 0.01
 _EXPLAINED = 0.95
 _EXPLAINED_NAMED = 0.5
 _FEW_LEVELS = 50
@@ -84,7 +85,7 @@ def _numeric_reason(name: str, values: Floats, price: Floats, target: str) -> st
 
 
 def _is_price(name: str) -> bool:
-    return naming.says(name, naming.PRICE)
+    return naming.says(name, naming.PRICE) or any(sign in name for sign in "$€£")
 
 
 def _rank_correlation(x: Floats, y: Floats) -> float:
@@ -123,19 +124,24 @@ def _derived(numbers: dict[str, Floats], price: Floats, target: str) -> dict[str
             for other, factor in numbers.items():
                 if other == name or name in reasons or other in reasons:
                     continue
-                if naming.says(other, naming.AREA) and _constant_ratio(values * factor, price):
+                if (
+                    naming.says(other, naming.AREA)
+                    and not _is_price(other)
+                    and _constant_ratio(values * factor, price, _PRODUCT_SPREAD)
+                ):
                     reasons[name] = f"it is {target} divided by {other}"
-                elif name < other and _constant_ratio(values + factor, price, exact=True):
+                elif name < other and _constant_ratio(values + factor, price, _SUM_SPREAD, of_one=True):
                     reasons[name] = reasons[other] = f"{name} and {other} add up to {target}"
     return reasons
 
 
-def _constant_ratio(values: Floats, price: Floats, *, exact: bool = False) -> bool:
+def _constant_ratio(values: Floats, price: Floats, spread: float, *, of_one: bool = False) -> bool:
+    """Whether values over prices is the same number in nine rows of ten, within `spread`; if asked, the number 1."""
     ratio = values / price
     ratio = ratio[np.isfinite(ratio)]
     if len(ratio) < _FEW_ROWS:
         return False
     low, middle, high = np.quantile(ratio, [0.05, 0.5, 0.95])
-    if abs(middle) < _TINY or (exact and abs(middle - 1) > _RATIO_SPREAD):
+    if abs(middle) < _TINY or (of_one and abs(middle - 1) > spread):
         return False
-    return bool((high - low) <= _RATIO_SPREAD * abs(middle))
+    return bool((high - low) <= spread * abs(middle))

@@ -20,11 +20,11 @@ AREA = vocabulary("""
 COUNT = vocabulary("""
     room rooms bed beds bedroom bedrooms bedrms bath baths bathroom bathrooms toilet toilets wc car cars garage garages
     carport parking floor floors storey storeys stories story level levels unit units fireplace fireplaces balcony
-    balconies kitchen kitchens count nb num zimmer chambres pieces habitaciones banos camere locali quartos
+    balconies kitchen kitchens count nb nombre num zimmer chambres pieces habitaciones banos camere locali quartos
 """)
 YEAR = vocabulary("year yr yearbuilt baujahr annee anno ano")
 DISTANCE = vocabulary("distance dist entfernung")
-AMOUNT = vocabulary("age population income households")
+AMOUNT = vocabulary("age days population income households")
 POSTAL = vocabulary("zip zipcode postcode postalcode postal plz pincode postnummer cep")
 CODE = vocabulary("code cd id")
 IDENTIFIER = vocabulary("""
@@ -32,6 +32,7 @@ IDENTIFIER = vocabulary("""
     recordid rowid serial no number nr
 """)
 ADDRESS = vocabulary("address addr street strasse adresse direccion indirizzo")
+APARTMENT = vocabulary("apartment apt suite")
 FREE_TEXT = ADDRESS + vocabulary("description desc remarks comment comments title headline url link note notes text")
 #: From the most to the least telling, as the name of a region.
 PLACES = vocabulary("""
@@ -39,13 +40,15 @@ PLACES = vocabulary("""
     suburb neighbourhood neighborhood neighbour neighbor locality quarter ward market location subdivision area
     stadt ort bezirk gemeinde kreis ville commune ciudad barrio citta comune bairro cidade village township
 """)
+#: Places that are often given as numbers.
+ZONES = vocabulary("region district borough county council municipality province state zone suburb quarter ward tract")
 CITIES = vocabulary("""
     city town suburb village locality municipality neighbourhood neighborhood metro
-    stadt ort ville ciudad citta comune cidade
+    stadt ort ville ciudad citta comune commune cidade
 """)
 SALE = vocabulary("""
     sale sales sold sell close closed closing settle settled settlement transaction transfer contract deed purchase
-    verkauf kaufdatum vente venta vendita
+    mutation     verkauf kaufdatum vente venta vendita
 """)
 NO_SALE_DATE = vocabulary("""
     built build construction constructed birth update updated modified created crawl crawled scraped extract renovated

@@ -28,7 +28,11 @@ _PATTERNS = {
     "point decimal": r"^\d[\d,' ]*\.\d+$",
 }
 _ENOUGH = 0.9
-_SUFFIX = r"^[+-]?\d[\d.,' ]*\s*([A-Za-zµ][A-Za-z. ]{0,8}[²2³]?|%)$"
+_UNITS = (
+    r"%|m|km|mi|miles?|ft|m2|m²|qm|sqm|sq\.? ?m|sf|ft2|ft²|sqft|sq\.? ?ft|ha|acres?|ares?|years?|yrs?|months?|days?|min"
+    r"|rooms?|beds?|bds?|brs?|bedrooms?|baths?|ba|bathrooms?|zimmer|pièces?"
+)
+_SUFFIX = rf"(?i)^[+-]?\d[\d.,' ]*\s*({_UNITS})\.?$"
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,15 +101,13 @@ def _typed(
     draft: Column, present: pl.Series, distinct: int, csv: CsvFormat, journal: Journal, today: dt.date
 ) -> Column:
     sample = _sampled(present)
-    for column in (
-        _constant(draft, present, distinct, journal),
-        _boolean(draft, present, distinct, journal),
-        _date(draft, present, sample, journal, today),
-        _number(draft, present, sample, csv, journal),
-    ):
-        if column is not None:
-            return column
-    return _text(draft, sample, distinct, present.len(), journal)
+    return (
+        _constant(draft, present, distinct, journal)
+        or _boolean(draft, present, distinct, journal)
+        or _date(draft, present, sample, journal, today)
+        or _number(draft, present, sample, csv, journal)
+        or _text(draft, sample, distinct, present.len(), journal)
+    )
 
 
 def _constant(draft: Column, present: pl.Series, distinct: int, journal: Journal) -> Column | None:
@@ -146,7 +144,7 @@ def _date(draft: Column, present: pl.Series, sample: pl.Series, journal: Journal
         return None
     reading = read_dates(present.unique(maintain_order=True), today)
     if reading is not None:
-        journal.say(draft.name, f"dates, {reading.date_format or 'ISO 8601'}", reading.reason)
+        journal.say(draft.name, f"dates, written {reading.date_format or 'YYYY-MM-DD'}", reading.reason)
         return replace(draft, kind="date", date_format=reading.date_format)
     if sample.str.contains(r"^\d+$").all():
         return None
@@ -185,10 +183,13 @@ def _sampled(present: pl.Series) -> pl.Series:
 
 
 def _is_code(name: str, sample: pl.Series) -> bool:
-    if (sample.str.contains(r"^0\d").any() and sample.str.contains(r"^\d+$").all()) or naming.says(name, naming.POSTAL):
+    if sample.str.contains(r"^0\d").any() and sample.str.contains(r"^\d+$").all():
+        return True
+    if naming.says(name, naming.POSTAL):
         return True
     last = naming.words(name)[-1:]
-    return bool(last) and last[0] in naming.CODE
+    amount = naming.says(name, naming.COUNT + naming.DISTANCE + naming.AMOUNT + naming.MONEY)
+    return bool(last) and (last[0] in naming.CODE or (last[0] in naming.ZONES and not amount))
 
 
 def _identifies(name: str, present: pl.Series) -> bool:

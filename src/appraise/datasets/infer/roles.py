@@ -88,9 +88,12 @@ def near_duplicate_columns(profiles: Sequence[Profile]) -> tuple[str, ...]:
         if (profile.column.kind == "text" and naming.says(profile.name, naming.ADDRESS))
         or (profile.column.kind == "identifier" and profile.distinct < profile.present)
     ]
-    if not homes or not dates:
-        return ()
-    return (*city_columns(profiles), *homes, *dates)
+    apartments = [
+        profile.name
+        for profile in profiles
+        if profile.column.kind == "category" and naming.says(profile.name, naming.APARTMENT)
+    ]
+    return (*city_columns(profiles), *homes, *apartments, *dates) if homes and dates else ()
 
 
 def _sale_likelihood(profile: Profile) -> int:
