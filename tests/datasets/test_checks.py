@@ -139,7 +139,9 @@ def test_swapped_coordinates_are_seen_among_others_even_where_both_are_small():
     rng = np.random.default_rng(0)
     places = [{"latitude": 48 + rng.normal() / 10, "longitude": 11 + rng.normal() / 10} for _ in range(200)]
     places[17] = {"latitude": 11.02, "longitude": 48.01}
-    places[18] = {"latitude": 47.0, "longitude": 12.5}  # far away, and not swapped
+    # Far away, and not swapped.
+    places[18] = {"latitude": 47.0, "longitude": 12.5}
+    places[19] = {"latitude": 11.02, "longitude": 80.0}
     found = check(SPEC, frame(*places), today=TODAY)
     assert found["row"].to_list() == [17]
     assert "swapped" in found["reason"][0]
@@ -160,6 +162,12 @@ def test_every_operator_of_a_rule(operator, right, held, broken):
     spec = DatasetSpec("sales", SPEC.columns, rules=(Rule("bedrooms", operator, right, "No."),))
     assert reasons({"bedrooms": held}, spec=spec) == []
     assert len(reasons({"bedrooms": broken}, spec=spec)) == 1
+
+
+def test_a_rule_with_a_missing_operand_holds():
+    spec = DatasetSpec("sales", SPEC.columns, rules=(Rule("note", "<=", "area", "No."),))
+    assert reasons({"note": math.nan}, {"note": None}, spec=spec) == []
+    assert reasons({"note": 81.0}, spec=spec) == ["No (note <= area), received note 81.0, area 80.0"]
 
 
 def test_rules_hold_between_dates():

@@ -183,16 +183,16 @@ def test_parquet_rejects_count_rows(tmp_path):
 
 
 def test_rejects_of_several_files_name_theirs(tmp_path):
-    sold = simulate_market(500, seed=0)
-    for name, part in (("a", sold[:250]), ("b", sold[250:])):
-        part.with_columns(price=pl.when(pl.int_range(pl.len()) == 3).then(None).otherwise("price")).write_csv(
-            tmp_path / f"{name}.csv"
-        )
+    place = pl.int_range(pl.len())
+    lost = pl.when(place.is_in([3, 270])).then(None).otherwise("price")
+    sold = simulate_market(500, seed=0).with_columns(price=lost)
+    sold[:250].write_csv(tmp_path / "a.csv")
+    sold[250:].write_csv(tmp_path / "b.csv")
     spec = replace(find_spec("bayside"), split=RandomSplit())
     rejects = prepare(spec, data=tmp_path, cache=tmp_path / "cache", memory_limit=None).rejects
-    assert [(Path(file).name, line) for file, line in rejects.select("file", "line").rows()] == [
-        ("a.csv", 5),
-        ("b.csv", 5),
+    assert rejects.select("file", "line", "sale_id").rows() == [
+        (str(tmp_path / "a.csv"), 5, "S00000004"),
+        (str(tmp_path / "b.csv"), 22, "S00000271"),
     ]
 
 

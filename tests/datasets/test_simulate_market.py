@@ -10,8 +10,9 @@ import pytest
 
 from appraise.datasets.presets import find_spec
 from appraise.datasets.simulate import market_index, simulate_market
-from appraise.datasets.simulate.geography import CITY_NAMES
+from appraise.datasets.simulate.geography import CITY_NAMES, Bay, Waves
 from appraise.datasets.simulate.shocks import parse_shock
+from appraise.datasets.simulate.streams import Streams
 from appraise.errors import SettingsError
 
 
@@ -75,6 +76,18 @@ def test_the_index_goes_on_outside_its_calendar():
 def test_prices_follow_the_index(market):
     yearly = market.group_by(pl.col("sale_date").dt.year()).agg(pl.col("true_price").median()).sort("sale_date")
     assert yearly["true_price"].is_sorted()
+
+
+def test_the_worth_of_a_place_varies_smoothly():
+    rng = np.random.default_rng(0)
+    east, north = rng.uniform(-50, 50, (2, 4_000))
+    field = Waves.draw(rng, scale=4.0, deviation=0.1)
+    here, near, far = (field.at(east + step, north) for step in (0.0, 0.5, 20.0))
+    assert 0.08 < here.std() < 0.12
+    assert np.corrcoef(here, near)[0, 1] > 0.98
+    assert abs(np.corrcoef(here, far)[0, 1]) < 0.5
+    places = Bay(0).settle(Streams(0), 4_000)
+    assert (Bay(0).value(places) - Bay(1).value(places)).std() > 0.15
 
 
 def test_attributes_are_worth_what_one_expects(market):
