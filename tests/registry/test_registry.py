@@ -164,6 +164,7 @@ def test_a_run_keeps_params_metrics_tags_and_files_and_nests_its_trials(registry
         with run.child("trial 1") as trial:
             for step in range(3):
                 trial.log_metrics({"rmse": 1.0 / (step + 1)}, step=step)
+            trial.log_curve("validation", range(2500), (1.0 / (step + 1) for step in range(2500)))
     client = registry._client
     kept = client.get_run(run.run_id)
     assert kept.info.status == "FINISHED"
@@ -175,6 +176,7 @@ def test_a_run_keeps_params_metrics_tags_and_files_and_nests_its_trials(registry
     assert [file.path for file in client.list_artifacts(run.run_id, "report")] == ["report/report.html"]
     assert client.get_run(trial.run_id).data.tags["mlflow.parentRunId"] == run.run_id
     assert [point.value for point in client.get_metric_history(trial.run_id, "rmse")] == [1.0, 0.5, 1 / 3]
+    assert len(client.get_metric_history(trial.run_id, "validation")) == 2500
 
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), "KILLED"), (ValueError(), "FAILED")], ids=repr)

@@ -36,6 +36,30 @@ Alias = Annotated[str, typer.Option("--alias", help="The alias of the model, whe
 Seed = Annotated[
     int | None, typer.Option("--seed", metavar="N", help="Seed of everything that is random.", show_default=False)
 ]
+Quality = Annotated[
+    str | None,
+    typer.Option(
+        "--quality",
+        metavar="fast|best",
+        help="fast takes the best model within the row-time budget, best the best of all.",
+        show_default=False,
+    ),
+]
+RowBudget = Annotated[
+    float | None,
+    typer.Option(
+        "--row-budget-us",
+        metavar="N",
+        help="Microseconds that one estimate may take; 250 where nothing else was set.",
+        show_default=False,
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", metavar="N", help="Threads for training; all processors where not given.", show_default=False
+    ),
+]
 
 
 def parse_version(text: str | None) -> ModelVersion | None:

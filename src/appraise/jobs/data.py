@@ -73,4 +73,4 @@ def prepare_data(dataset: str, *, workspace: Workspace, data: str | None = None)
     """
     spec = find_spec(dataset)
     prepared = workspace.prepare(spec, data)
-    return DataResult(prepared.summary, None if prepared.rejects.is_empty() else workspace.rejects_file(spec.name))
+    return DataResult(prepared.summary, None if prepared.rejects.is_empty() else workspace.rejects / f"{spec.name}.csv")

@@ -62,9 +62,10 @@ class Workspace:
         """Evaluation reports, a folder for each dataset."""
         return self.home / "reports"
 
-    def rejects_file(self, dataset: str) -> Path:
-        """The rows of a dataset that were dropped, with the reason of each."""
-        return self.home / "rejects" / f"{dataset}.csv"
+    @property
+    def rejects(self) -> Path:
+        """Rows that were dropped, with the reason of each, a file for each dataset."""
+        return self.home / "rejects"
 
     def simulated(self, name: str) -> Path:
         """The made-up table of a dataset, where one was simulated."""
@@ -99,7 +100,7 @@ class Workspace:
             shutil.rmtree(folder, ignore_errors=True)
 
     def prepare(self, spec: DatasetSpec, data: str | None) -> Prepared:
-        """Load, check, clean and split a dataset; the rows that were dropped are kept in its rejects file.
+        """Load, check, clean and split a dataset; the rows that were dropped are kept in a file of `rejects`.
 
         Raises:
             AppraiseError: as `datasets.prepare.prepare` and `data_for` do.
@@ -111,7 +112,7 @@ class Workspace:
             memory_limit=self.memory_limit,
             s3_endpoint=self.s3_endpoint,
         )
-        write_rejects(prepared.rejects, self.rejects_file(spec.name))
+        write_rejects(prepared.rejects, self.rejects / f"{spec.name}.csv")
         return prepared
 
     def data_for(self, spec: DatasetSpec, data: str | None) -> str | None:
