@@ -1,0 +1,289 @@
+"""An exact Gaussian process on place and likeness, for data small enough.
+
+Length scales are those under which a sample of training rows is most probable, each given its own nearest neighbours out
+of all training rows (Vecchia, "Estimation and model identification for continuous spatial processes", 1988). A marginal
+likelihood of a sample would thin out the very neighbours by which short length scales are seen. The weights of all rows
+then come from one Cholesky factorisation. What was measured: `docs/decisions/0003-gaussian-process.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from appraise.errors import FitError
+from appraise.features.neighbours import Tree
+from appraise.features.state import State
+from appraise.models.base import Model, TrainingData, shares, together
+from appraise.models.covariance import (
+    ATTRIBUTE_SCALES,
+    LIKENESS,
+    PLACE,
+    PLACE_SCALE,
+    PRODUCT,
+    PRODUCT_SCALE,
+    Conditional,
+    Scaled,
+    posterior_mean,
+    solve,
+    variances,
+)
+
+#: Beyond so many rows the factorisation takes more memory and time than a candidate is given.
+MAX_ROWS = 20_000
+
+#: Rows that length scales are fitted on, neighbours that each is given, and steps of the optimiser.
+_SAMPLE = 1_500
+_NEIGHBOURS = 50
+_STEPS = 40
+
+#: Least standard deviation of the noise, in standard deviations of the target. Prices that a record caps are equal to
+#: the cent, and neighbourhoods of them would have the likelihood believe in no noise anywhere.
+_LEAST_NOISE = 0.25
+
+#: How much closer than likeness place counts when neighbours are sought for the fit of length scales.
+_PLACE_COUNTS = 5.0
+
+#: Inputs that likeness is measured in, at most.
+_MAX_INPUTS = 20
+
+#: Standardised inputs are clipped here.
+_CLIP = 8.0
+
+_PLACE = ("axis_0_km", "axis_90_km")
+_LIKENESS = ("_minus_mean_30", "_mean_30")
+
+#: Progress out of a hundred at which length scales are found.
+_SCALES_FOUND = 60
+
+_ARRAYS = ("place_", "likeness_", "fill_", "centre_", "scale_", "theta_", "points_", "weights_")
+
+
+class GaussianProcess(Model):
+    """Exact Gaussian process regression.
+
+    Fitting holds the lower triangle of a covariance: 4 bytes times the square of the rows, 1.6 GB at most. The fitted
+    model holds its rows, at most 22 inputs each.
+
+    Raises:
+        FitError: in `fit`, on more than `MAX_ROWS` rows of training and validation together.
+    """
+
+    kind = "gaussian_process"
+
+    place_: NDArray[np.int64]
+    likeness_: NDArray[np.int64]
+    width_: int
+    fill_: NDArray[np.float64]
+    centre_: NDArray[np.float64]
+    scale_: NDArray[np.float64]
+    theta_: NDArray[np.float64]
+    points_: NDArray[np.float64]
+    weights_: NDArray[np.float64]
+    logarithmic_: bool
+    mean_: float
+    spread_: float
+    smearing_: float
+
+    def fit(self, data: TrainingData) -> Self:
+        """Choose inputs, fit length scales on a sample, and condition on the training rows."""
+        _check_size(len(data.X) + len(data.X_val))
+        self._choose_inputs(data)
+        self._choose_target(data.y)
+        points = self._points(data.X)
+        target = self._standardised(data.y)
+        self._fit_scales(points, target, data)
+        self._condition(points, target, data, since=_SCALES_FOUND)
+        return self
+
+    def refit(self, data: TrainingData) -> Self:
+        """Condition on all rows with the inputs and length scales found; raises FitError as `fit` does."""
+        X, y = together(data)
+        _check_size(len(X))
+        model = self.from_state(self.state())
+        model._condition(model._points(X), model._standardised(y), data, since=0)
+        return model
+
+    def predict(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Posterior mean on the model's scale, shape (n,)."""
+        queries = Scaled.by(self._points(X), self.theta_)
+        mean = posterior_mean(queries, self._known, self.weights_, self.theta_) * self.spread_ + self.mean_
+        return np.exp(mean) * self.smearing_ if self.logarithmic_ else mean
+
+    def importances(self) -> NDArray[np.float64]:
+        """Inverse length scales, weighted by the amplitudes of their terms, as shares at the columns that are inputs."""
+        _, place, likeness, product = np.sqrt(variances(self.theta_))
+        alone, together_ = np.exp(self.theta_[ATTRIBUTE_SCALES:]).reshape(2, -1)
+        out = np.zeros(self.width_)
+        out[self.likeness_] = likeness * alone + product * together_
+        if len(self.place_):
+            out[self.place_] = place * np.exp(self.theta_[PLACE_SCALE]) + product * np.exp(self.theta_[PRODUCT_SCALE])
+        return shares(out)
+
+    def state(self) -> State:
+        """Inputs, length scales, rows and weights."""
+        return State(
+            data={
+                "width": self.width_,
+                "logarithmic": self.logarithmic_,
+                "mean": self.mean_,
+                "spread": self.spread_,
+                "smearing": self.smearing_,
+            },
+            arrays={name: getattr(self, name) for name in _ARRAYS},
+        )
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """The inverse of `state`."""
+        model = cls()
+        for name in _ARRAYS:
+            setattr(model, name, state.arrays[name])
+        model.width_, model.logarithmic_ = state.data["width"], state.data["logarithmic"]
+        model.mean_, model.spread_ = state.data["mean"], state.data["spread"]
+        model.smearing_ = state.data["smearing"]
+        model._known = Scaled.by(model.points_, model.theta_)
+        return model
+
+    def _choose_inputs(self, data: TrainingData) -> None:
+        names = data.names
+        self.width_ = len(names)
+        place = [names.index(name) for name in _PLACE if name in names]
+        self.place_ = np.array(place if len(place) == len(_PLACE) else [], np.int64)
+        likeness = [
+            i
+            for i, name in enumerate(names)
+            if name.startswith("near_") and name.endswith(_LIKENESS) and "_price_" not in name
+        ]
+        self.likeness_ = np.array(likeness or _most_correlated(data, without=place), np.int64)
+        inputs = data.X[:, np.concatenate((self.place_, self.likeness_))]
+        self.fill_ = _medians(inputs)
+        filled = np.where(np.isnan(inputs), self.fill_, inputs)
+        self.centre_ = filled.mean(axis=0)
+        self.scale_ = filled.std(axis=0)
+        # One scale for both axes keeps circles round.
+        self.scale_[: len(self.place_)] = self.scale_[: len(self.place_)].max(initial=0.0)
+        self.scale_[self.scale_ < 1e-12] = np.inf
+
+    def _choose_target(self, y: NDArray[np.float64]) -> None:
+        """Take logarithms where they make positive targets less skewed."""
+        self.logarithmic_ = bool((y > 0).all() and abs(_skewness(np.log(y))) < abs(_skewness(y)))
+        target = np.log(y) if self.logarithmic_ else y
+        self.mean_ = float(target.mean())
+        self.spread_ = float(target.std()) or 1.0
+        self.smearing_ = 1.0
+
+    def _standardised(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
+        return ((np.log(y) if self.logarithmic_ else y) - self.mean_) / self.spread_
+
+    def _points(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        inputs = X[:, np.concatenate((self.place_, self.likeness_))]
+        points = (np.where(np.isnan(inputs), self.fill_, inputs) - self.centre_) / self.scale_
+        return np.asarray(np.clip(points, -_CLIP, _CLIP), np.float64)
+
+    def _fit_scales(self, points: NDArray[np.float64], target: NDArray[np.float64], data: TrainingData) -> None:
+        sample = np.random.RandomState(data.seed).permutation(len(points))[:_SAMPLE]
+        groups = _neighbourhoods(points, sample, len(self.place_))
+        conditional = Conditional(points, target, groups, data.threads)
+        self.theta_ = _most_likely(
+            conditional, points.shape[1] - len(self.place_), lambda share: data.report(round(_SCALES_FOUND * share), 100)
+        )
+        if self.logarithmic_:
+            # Duan, "Smearing estimate: a nonparametric retransformation method", 1983.
+            self.smearing_ = float(np.exp(self.spread_ * conditional.residuals(self.theta_)).mean())
+
+    def _condition(
+        self, points: NDArray[np.float64], target: NDArray[np.float64], data: TrainingData, *, since: int
+    ) -> None:
+        self.points_ = points
+        self._known = Scaled.by(points, self.theta_)
+        try:
+            self.weights_ = solve(
+                self._known,
+                target,
+                self.theta_,
+                data.threads,
+                lambda share: data.report(since + round((100 - since) * share), 100),
+            )
+        except np.linalg.LinAlgError as error:
+            raise FitError(
+                f"the covariance of {len(points):,} rows is not positive definite",
+                hint="check the features for values that are not finite",
+            ) from error
+
+
+def _check_size(rows: int) -> None:
+    if rows > MAX_ROWS:
+        raise FitError(
+            f"a Gaussian process on {rows:,} rows needs a covariance of {rows**2 * 4 / 1e9:.1f} GB",
+            hint=f"it is left out of the comparison above {MAX_ROWS:,} rows",
+        )
+
+
+def _medians(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Medians of the known values; zero for columns that have none."""
+    out = np.zeros(columns.shape[1])
+    known = ~np.isnan(columns).all(axis=0)
+    out[known] = np.nanmedian(columns[:, known], axis=0)
+    return out
+
+
+def _skewness(values: NDArray[np.float64]) -> float:
+    deviation = values - values.mean()
+    return float((deviation**3).mean() / max(float(deviation.std()), 1e-12) ** 3)
+
+
+def _most_correlated(data: TrainingData, *, without: list[int]) -> list[int]:
+    """Columns, none of them made of prices, that follow the price most closely."""
+    known = np.where(np.isnan(data.X), _medians(data.X), data.X)
+    spread = known.std(axis=0)
+    correlation = np.abs(((known - known.mean(axis=0)) * (data.y - data.y.mean())[:, None]).mean(axis=0))
+    strength = np.where(spread > 1e-12, correlation / np.maximum(spread, 1e-12), 0.0)
+    priced = [i for i, name in enumerate(data.names) if "_price_" in name or "_plane_" in name]
+    strength[[*without, *priced]] = 0.0
+    order = np.argsort(-strength, kind="stable")[:_MAX_INPUTS]
+    return [int(i) for i in order if strength[i] > 0]
+
+
+def _neighbourhoods(points: NDArray[np.float64], sample: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+    """For each sampled row its neighbours, half of them by place alone, and the row itself: shape (t, m + 1)."""
+    m = min(_NEIGHBOURS, len(points) - 1)
+    weighted = points.copy()
+    weighted[:, :width] *= _PLACE_COUNTS
+    if not points.shape[1]:
+        weighted = np.zeros((len(points), 1))
+    near = Tree.build(weighted).query(weighted[sample], m, exclude=sample)[0]
+    if width:
+        place = points[:, :width]
+        near = np.concatenate((Tree.build(place).query(place[sample], m // 2, exclude=sample)[0], near), axis=1)
+    unique = [list(dict.fromkeys(row))[:m] for row in near.tolist()]
+    return np.column_stack((np.array(unique, np.int64).reshape(len(sample), m), sample))
+
+
+def _most_likely(conditional: Conditional, inputs: int, report: Callable[[float], None]) -> NDArray[np.float64]:
+    """The theta under which the sampled rows are most probable."""
+    start = np.zeros(ATTRIBUTE_SCALES + 2 * inputs)
+    lower, upper = np.full_like(start, np.log(1e-3)), np.full_like(start, np.log(20.0))
+    amplitudes = slice(PLACE, PRODUCT + 1)
+    start[0], lower[0], upper[0] = np.log(0.4), np.log(_LEAST_NOISE), np.log(3.0)
+    start[amplitudes], lower[amplitudes], upper[amplitudes] = np.log(0.5), np.log(0.01), np.log(10.0)
+    start[LIKENESS] = np.log(0.7)
+    for position, scale in ((PLACE_SCALE, 10.0), (PRODUCT_SCALE, 5.0)):
+        start[position], lower[position], upper[position] = np.log(scale), np.log(0.02), np.log(3000.0)
+    start[ATTRIBUTE_SCALES:] = np.log(0.5 / np.sqrt(max(inputs, 1)))
+    steps = 0
+
+    def count(_: NDArray[np.float64]) -> None:
+        nonlocal steps
+        steps += 1
+        report(min(steps / _STEPS, 1.0))
+
+    found = minimize(
+        conditional.loss, start, jac=True, method="L-BFGS-B", bounds=list(zip(lower, upper, strict=True)),
+        callback=count, options={"maxiter": _STEPS},
+    )  # fmt: skip
+    return np.asarray(found.x, np.float64)
