@@ -1,0 +1,46 @@
+"""The models that are compared, and what they are compared by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appraise.datasets.spec import Objective
+from appraise.models.base import Model
+from appraise.models.catalogue import MODELS, TUNABLE
+from appraise.models.gaussian_process import MAX_ROWS as GAUSSIAN_PROCESS_MAX_ROWS
+
+#: Kinds that are trained, quickest first.
+FAST_KINDS = ("linear", "ridge", "decision_tree", "random_forest", "xgboost", "lightgbm", "catboost", "catboost_deep")
+BEST_KINDS = (*FAST_KINDS, "gaussian_process")
+
+#: The most training rows that a kind is tried with; beyond it takes longer than it is worth.
+MOST_ROWS: Mapping[str, int] = {"random_forest": 200_000, "gaussian_process": GAUSSIAN_PROCESS_MAX_ROWS}
+
+#: Kinds that may take part in a blend.
+BLENDED = frozenset({"ridge", "xgboost", "lightgbm", "catboost", "catboost_deep", "gaussian_process"})
+
+
+def make(kind: str, parameters: Mapping[str, Any] | None = None) -> Model:
+    """An unfitted model, with hyperparameters where tuning found some."""
+    return TUNABLE[kind](parameters) if parameters else MODELS[kind]()
+
+
+def candidate_kinds(quality: str, rows: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The kinds to train for a quality (`fast` or `best`), and those left out because there are too many rows."""
+    kinds = BEST_KINDS if quality == "best" else FAST_KINDS
+    left_out = tuple(kind for kind in kinds if rows > MOST_ROWS.get(kind, rows))
+    return tuple(kind for kind in kinds if kind not in left_out), left_out
+
+
+def objective_error(objective: Objective, actual: NDArray[np.float64], estimate: NDArray[np.float64]) -> float:
+    """The error that models are compared by, in money: root mean square, or mean absolute percentage as a fraction."""
+    error = estimate - actual
+    return float(np.sqrt(np.mean(error**2))) if objective == "rmse" else float(np.mean(np.abs(error) / actual))
+
+
+#: The metric of `objective_error` by objective, as reports and the registry name it.
+ERROR_METRIC: Mapping[Objective, str] = {"rmse": "rmse", "relative": "mape"}

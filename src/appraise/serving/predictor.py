@@ -1,0 +1,350 @@
+"""`Predictor`: from checked rows to estimates with intervals. REST, Kafka and batch files all go through it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appraise.datasets.spec import DatasetSpec
+from appraise.datasets.specfile import spec_from_dict
+from appraise.datasets.table import Table, date_of, days_since_epoch
+from appraise.errors import BundleError, RowError
+from appraise.features.pipeline import FeaturePipeline
+from appraise.features.state import State
+from appraise.features.vocabulary import UNSEEN, Values, Vocabulary
+from appraise.models.base import Model
+from appraise.models.catalogue import model_from_state, model_state
+from appraise.models.intervals import FSD_LEVEL, ConformalIntervals
+from appraise.models.level import MarketLevel
+from appraise.registry.bundle import read_bundle
+from appraise.registry.manifest import Manifest
+from appraise.serving.rows import RowChecker
+
+#: The scale that models work on: prices as they are, or their logarithms.
+Scale = Literal["linear", "log"]
+
+#: Nominal level of the intervals of a request that asks for none.
+DEFAULT_LEVEL = 0.90
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """Estimates of n rows, in the target's unit.
+
+    Attributes:
+        estimate: (n,) prices.
+        lower, upper: (n,) ends of the prediction intervals.
+        level: nominal level of the intervals.
+        fsd: (n,) forecast standard deviation as a share of the estimate: about 68% of sales lie within
+            estimate x (1 +- FSD).
+        warnings: for each row what a reader should know of it, such as a value outside anything seen in training.
+    """
+
+    estimate: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+    level: float
+    fsd: NDArray[np.float64]
+    warnings: tuple[tuple[str, ...], ...]
+
+    @property
+    def confidence(self) -> NDArray[np.float64]:
+        """The confidence score of vendors of valuation models, (n,): 1 - FSD, not below zero."""
+        return np.maximum(1.0 - self.fsd, 0.0)
+
+    def __len__(self) -> int:
+        return len(self.estimate)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparable:
+    """A known sale near the valued home.
+
+    Attributes:
+        price: what it fetched, in the target's unit.
+        date: when, or None in undated data.
+        distance_km: how far away, or None without coordinates.
+        likeness: distance in the metric of place and likeness that ranks comparables; 0 is an equal home.
+        attributes: its input columns.
+    """
+
+    price: float
+    date: dt.date | None
+    distance_km: float | None
+    likeness: float
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictor:
+    """A trained model and all that it needs to answer: immutable, and safe to share between threads.
+
+    ```
+    from appraise import Predictor
+
+    predictor = Predictor.load("models/california")
+    print(predictor.predict([{"MedInc": 8.3, "HouseAge": 41, ...}]).estimate)
+    ```
+
+    Attributes:
+        spec: the dataset.
+        vocabulary, pipeline, model, intervals: the fitted parts.
+        level: the market level, None in undated data or where validation found that it does not help.
+        scale: the scale the model works on.
+        last_sale: day of the newest known sale, since 1970-01-01; NaN in undated data.
+        window_days: how long a sale counts as recent.
+        ranges: (p, 2) least and greatest value seen in training of each input column, NaN for categories.
+        manifest: what is known of the model, None before it is saved.
+    """
+
+    spec: DatasetSpec
+    vocabulary: Vocabulary
+    pipeline: FeaturePipeline
+    model: Model
+    intervals: ConformalIntervals
+    level: MarketLevel | None
+    scale: Scale
+    ranges: NDArray[np.float64]
+    last_sale: float
+    window_days: int
+    checker: RowChecker
+    manifest: Manifest | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path, *, digest: str | None = None) -> Self:
+        """Load a model bundle.
+
+        Args:
+            folder: the bundle.
+            digest: the digest that the registry has for it.
+
+        Raises:
+            BundleError: the bundle is missing, damaged, altered, or of another format.
+        """
+        bundle = read_bundle(Path(folder), digest=digest)
+        parts = bundle.parts
+        try:
+            spec = spec_from_dict(bundle.manifest.spec)
+            return cls(
+                spec=spec,
+                vocabulary=Vocabulary.from_state(parts["vocabulary"]),
+                pipeline=FeaturePipeline.from_state(parts["pipeline"], parts.get("pool")),
+                model=model_from_state(parts["model"]),
+                intervals=ConformalIntervals.from_state(parts["intervals"]),
+                level=MarketLevel.from_state(parts["level"]) if "level" in parts else None,
+                scale=bundle.manifest.extra["scale"],
+                ranges=parts["vocabulary"].arrays["ranges"],
+                last_sale=float(bundle.manifest.extra["last_sale"] or np.nan),
+                window_days=bundle.manifest.extra["window_days"],
+                checker=RowChecker(spec),
+                manifest=bundle.manifest,
+            )
+        except KeyError as error:
+            raise BundleError(
+                f"the model bundle {folder} has no {error.args[0]}",
+                hint="it was written by another version of Appraise: train the model again",
+            ) from error
+
+    def parts(self) -> dict[str, State]:
+        """What a bundle keeps of the predictor, by part; the pool and the market level are parts of their own."""
+        vocabulary = self.vocabulary.state()
+        parts = {
+            "vocabulary": State(data=vocabulary.data, arrays={**vocabulary.arrays, "ranges": self.ranges}),
+            "pipeline": self.pipeline.state(),
+            "model": model_state(self.model),
+            "intervals": self.intervals.state(),
+        }
+        pool = self.pipeline.pool_state()
+        if pool is not None:
+            parts["pool"] = pool
+        if self.level is not None:
+            parts["level"] = self.level.state()
+        return parts
+
+    def predict(self, rows: Sequence[Mapping[str, Any]], *, level: float = DEFAULT_LEVEL) -> Estimates:
+        """Value rows.
+
+        Args:
+            rows: n rows of values by column name; a missing value is None or left out. A row of dated data without its
+                date is valued as of today.
+            level: nominal level of the intervals, in (0, 1).
+
+        Raises:
+            RowError: rows that are refused, every refused field named.
+        """
+        problems = self.checker.problems(rows)
+        if problems:
+            raise RowError(tuple(problems), hint="correct these fields; nothing was valued")
+        return self.value(self.vocabulary.encode_rows(rows), level=level)
+
+    def predict_columns(self, columns: Mapping[str, Values], *, level: float = DEFAULT_LEVEL) -> Estimates:
+        """Value rows that were checked already, given as columns of equal length."""
+        return self.value(self.vocabulary.encode(columns), level=level)
+
+    def value(self, table: Table, *, level: float = DEFAULT_LEVEL) -> Estimates:
+        """Value encoded rows; the one path under all others.
+
+        Raises:
+            ValueError: a level that is not between 0 and 1.
+        """
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"a level of {level}; it lies between 0 and 1, such as 0.9")
+        table = self._dated(table)
+        features = self.pipeline.transform(table)
+        centre = self.model.predict(features)
+        spread = self.intervals.scale(features, centre)
+        if self.level is not None:
+            centre = centre + self._level_shift(table, centre)
+        stale = self._stale(table)
+        half = spread * self.intervals.quantiles(level, stale)
+        half_fsd = spread * self.intervals.quantiles(FSD_LEVEL, stale)
+        if self.scale == "log":
+            estimate, lower, upper = np.exp(centre), np.exp(centre - half), np.exp(centre + half)
+            fsd = np.sinh(half_fsd)
+        else:
+            estimate, lower, upper = centre, centre - half, centre + half
+            fsd = half_fsd / np.maximum(np.abs(estimate), 1e-12)
+        if self.spec.objective == "relative":
+            lower = np.maximum(lower, 0.0)
+        return Estimates(estimate, lower, upper, level, fsd, self._warnings(table))
+
+    def _dated(self, table: Table) -> Table:
+        """The table with today's date where a row has none."""
+        date = self.spec.sale_date
+        if date is None:
+            return table
+        position = table.names.index(date.name)
+        undated = np.isnan(table.values[:, position])
+        if not undated.any():
+            return table
+        values = table.values.copy()
+        values[undated, position] = days_since_epoch(dt.datetime.now(tz=dt.UTC).date())
+        return Table(table.names, values)
+
+    def _stale(self, table: Table) -> NDArray[np.bool_]:
+        """Whether the newest known sale is older than the market level's window, for each row."""
+        if self.spec.sale_date is None:
+            return np.zeros(len(table), np.bool_)
+        return table.column(self.spec.sale_date.name) - self.last_sale > self.window_days
+
+    def _level_shift(self, table: Table, centre: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.level is None or self.spec.sale_date is None:
+            return np.zeros(len(centre))
+        level = self.level.at(table.column(self.spec.sale_date.name))
+        return level if self.scale == "log" else centre * np.expm1(level)
+
+    def _warnings(self, table: Table) -> tuple[tuple[str, ...], ...]:
+        values = table.values
+        low, high = self.ranges[:, 0], self.ranges[:, 1]
+        outside = (values < low) | (values > high)
+        if not outside.any():
+            return ((),) * len(table)
+        found: list[list[str]] = [[] for _ in range(len(table))]
+        for row, position in zip(*np.nonzero(outside), strict=True):
+            found[row].append(self._warning(int(position), float(values[row, position])))
+        return tuple(tuple(entries) for entries in found)
+
+    def _warning(self, position: int, value: float) -> str:
+        name = self.vocabulary.names_[position]
+        if self.vocabulary.kinds_[position] == "date":
+            last = date_of(self.ranges[position, 1])
+            return f"{name} {date_of(value)} lies outside the sales seen in training, the last of which is of {last}"
+        if name in self.vocabulary.levels_:
+            return f"{name} has a level that was not seen in training"
+        low, high = self.ranges[position]
+        return f"{name} {value:g} lies outside the values seen in training, {low:g} to {high:g}"
+
+    def with_sales(self, columns: Mapping[str, Values], prices: NDArray[np.float64]) -> Self:
+        """A predictor whose pool of comparable sales and market level know these sales too; the trees are the same.
+
+        In dated data an estimate uses a sale only from `recording_lag` days after it, whenever it was added.
+
+        Args:
+            columns: input columns of n sales, as for `predict_columns`.
+            prices: (n,) what they fetched, in the target's unit.
+        """
+        table = self.vocabulary.encode(columns)
+        target = self.to_scale(prices)
+        pipeline = self.pipeline.with_sales(table, prices, target)
+        known = replace(self, pipeline=pipeline)
+        if self.spec.sale_date is None:
+            return known
+        newest = float(np.nanmax(table.column(self.spec.sale_date.name), initial=self.last_sale))
+        known = replace(known, last_sale=newest)
+        if self.level is None:
+            return known
+        residuals = self._log_residuals(known, table, prices)
+        return replace(known, level=self.level.with_sales(table.column(self.spec.sale_date.name), residuals))
+
+    def _log_residuals(self, known: Predictor, table: Table, prices: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Log price over estimate without level, each from the sales before it."""
+        centre = known.model.predict(known.pipeline.transform(table))
+        estimate = np.exp(centre) if self.scale == "log" else np.maximum(centre, 1e-9)
+        residuals: NDArray[np.float64] = np.log(np.maximum(prices, 1e-9) / estimate)
+        return residuals
+
+    def to_scale(self, prices: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Prices on the model's scale."""
+        return np.log(prices) if self.scale == "log" else np.asarray(prices, np.float64)
+
+    def comparables(self, row: Mapping[str, Any], *, count: int = 5) -> tuple[Comparable, ...]:
+        """The known sales nearest to one checked row in place and likeness, nearest first."""
+        if self.pipeline.comparables_ is None:
+            return ()
+        table = self._dated(self.vocabulary.encode_rows([row]))
+        found = self.pipeline.nearest_sales(table, count)
+        pool = self.pipeline.comparables_.pool_
+        date = self.spec.sale_date
+        return tuple(
+            Comparable(
+                price=float(pool.prices[sale.position]),
+                date=None if date is None else date_of(pool.table.column(date.name)[sale.position]),
+                distance_km=sale.distance_km,
+                likeness=sale.likeness,
+                attributes=self._attributes(pool.table, sale.position),
+            )
+            for sale in found
+        )
+
+    def _attributes(self, table: Table, position: int) -> dict[str, Any]:
+        return {
+            name: self._decoded(name, kind, float(table.column(name)[position]))
+            for name, kind in zip(self.vocabulary.names_, self.vocabulary.kinds_, strict=True)
+        }
+
+    def _decoded(self, name: str, kind: str, value: float) -> Any:
+        if np.isnan(value):
+            return None
+        match kind:
+            case "number":
+                return value
+            case "integer":
+                return int(value)
+            case "boolean":
+                return bool(value)
+            case "date":
+                return date_of(value)
+            case _:
+                return self.vocabulary.level(name, value)
+
+
+def training_ranges(vocabulary: Vocabulary, table: Table) -> NDArray[np.float64]:
+    """Least and greatest value of each column, shape (p, 2).
+
+    A category's range is that of its known codes, so that an unseen level lies outside. A column without values is
+    NaN, which nothing lies outside of.
+    """
+    ranges = np.full((len(table.names), 2), np.nan)
+    for position, name in enumerate(vocabulary.names_):
+        values = table.column(name)
+        if name in vocabulary.levels_:
+            ranges[position] = UNSEEN + 0.5, np.inf
+        elif not np.isnan(values).all():
+            ranges[position] = np.nanmin(values), np.nanmax(values)
+    return ranges
