@@ -36,16 +36,12 @@ from appraise.datasets.speccheck import check_spec
 from appraise.errors import DataError, did_you_mean
 
 #: Ways to say that there is no value, in lower case, besides those that every file may use.
-_NO_VALUE = frozenset(
-    """
-    unknown|unbekannt|inconnu|desconocido|n.a.|n.a|na|n/a|#n/a|<na>|none|null|nil|nan|missing|tba|tbd|--|---|.|..|...|k.a.
-    s/d|#value!|#ref!|#div/0!|not available|not stated|no data|keine angabe|nicht bekannt
-    """.replace("\n", "|")
-    .replace("  ", "")
-    .split("|")
-)
-
-
+_NO_VALUE = """
+unknown|unbekannt|inconnu|desconocido|n.a.|n.a|na|n/a|#n/a|<na>|none|null|nil|nan|missing|tba|tbd|--|---|.|..|...|k.a.|s/d
+not available|not stated|no data|keine angabe|nicht bekannt|#value!|#ref!|#div/0!
+"""
+#: A column is one of numbers or dates for this purpose if this share of its other cells holds a digit.
+_MOSTLY_DIGITS = 0.9
 #: How many cells say whether a column that nobody asked for holds numbers.
 _PEEK = 200
 
@@ -158,7 +154,8 @@ def _check_target(path: Path, frame: pl.DataFrame, target: str) -> None:
     if sum(map(_is_number, frame.columns)) > len(frame.columns) / 2:
         hint = "the first line looks like values: put a line with the names of the columns before it"
     else:
-        numeric = [name for name in frame.columns if all(map(_is_number, frame[name].drop_nulls().head(_PEEK)))]
+        peeks = {name: frame[name].drop_nulls().head(_PEEK) for name in frame.columns}
+        numeric = [name for name, peek in peeks.items() if peek.len() and all(map(_is_number, peek))]
         hint = f"its columns of numbers are {', '.join(numeric) or 'none'}"
         near = did_you_mean(target, frame.columns)
         hint = f"{near} {hint}" if near else hint
@@ -210,14 +207,22 @@ def _take_target(
 
 
 def _with_missing_words(csv: CsvFormat, frame: pl.DataFrame, journal: Journal) -> CsvFormat:
-    """`csv` with the file's own words for "no value" among its `missing`."""
+    """`csv` with the file's own words for "no value" among its `missing`, where they stand among numbers or dates."""
+    known = re.split(r"[|\n]", _NO_VALUE.strip())
     words = list(csv.missing)
     for column in frame.columns:
-        found = _sample(frame[column]).unique()
-        for text in found.filter(found.str.to_lowercase().is_in(list(_NO_VALUE))).sort():
-            if text not in words:
-                words.append(text)
-                journal.say("[csv]", f"{text!r} means that a value is missing", f"it stands so in {column}")
+        sample = _sample(frame[column])
+        others = sample.filter(~sample.str.to_lowercase().is_in(known))
+        share = others.str.contains(r"\d").mean()
+        if not isinstance(share, float) or share < _MOSTLY_DIGITS:
+            continue  # in a category, "unknown" is a level like any other
+        found = frame[column].filter(frame[column].str.to_lowercase().is_in(known)).drop_nulls().unique().sort()
+        for word in found:
+            if word not in words:
+                words.append(word)
+                journal.say(
+                    "[csv]", f"{word!r} means that a value is missing", f"it stands among the numbers of {column}"
+                )
     return replace(csv, missing=tuple(words))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations, product
 
 import numpy as np
 import polars as pl
@@ -47,7 +48,7 @@ def find_leaks(profiles: Sequence[Profile], target: str, journal: Journal) -> li
         )
         if reason is not None:
             reasons[profile.name] = reason
-    rest = {name: values for name, values in numbers.items() if name not in reasons}
+    rest = {name: values for name, values in numbers.items() if name not in reasons and not np.isnan(values).all()}
     reasons |= _derived(rest, price, target)
     for name, reason in reasons.items():
         journal.say(name, "a leak", reason)
@@ -118,20 +119,18 @@ def _category_reason(profile: Profile, rows: pl.Series, price: Floats, target: s
 
 def _derived(numbers: dict[str, Floats], price: Floats, target: str) -> dict[str, str]:
     """Columns that make the price with another column: a price per area, or one of two parts of a sum."""
+    areas = [name for name in numbers if naming.says(name, naming.AREA) and not _is_price(name)]
+    middles = {name: float(np.median(values[~np.isnan(values)])) for name, values in numbers.items()}
+    middle = float(np.median(price))
     reasons: dict[str, str] = {}
     with np.errstate(all="ignore"):
-        for name, values in numbers.items():
-            for other, factor in numbers.items():
-                if other == name or name in reasons or other in reasons:
-                    continue
-                if (
-                    naming.says(other, naming.AREA)
-                    and not _is_price(other)
-                    and _constant_ratio(values * factor, price, _PRODUCT_SPREAD)
-                ):
-                    reasons[name] = f"it is {target} divided by {other}"
-                elif name < other and _constant_ratio(values + factor, price, _SUM_SPREAD, of_one=True):
-                    reasons[name] = reasons[other] = f"{name} and {other} add up to {target}"
+        for name, area in product(numbers, areas):
+            if name != area and _constant_ratio(numbers[name] * numbers[area], price, _PRODUCT_SPREAD):
+                reasons.setdefault(name, f"it is {target} divided by {area}")
+        for one, other in combinations(numbers, 2):
+            near = abs(middles[one] + middles[other] - middle) < 0.5 * abs(middle)
+            if near and _constant_ratio(numbers[one] + numbers[other], price, _SUM_SPREAD, of_one=True):
+                reasons |= dict.fromkeys((one, other), f"{one} and {other} add up to {target}")
     return reasons
 
 
