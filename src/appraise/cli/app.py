@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from appraise import __version__
-from appraise.cli import data, evaluate, init, models, simulate, train
+from appraise.cli import data, evaluate, init, models, predict, simulate, train, tune
 from appraise.cli.session import Session
 
 app = typer.Typer(
@@ -80,7 +80,9 @@ _add(app, "init", init.init, init.EXAMPLES)
 _add(app, "simulate", simulate.simulate, simulate.EXAMPLES)
 _add(app, "data", data.data, data.EXAMPLES)
 _add(app, "train", train.train, train.EXAMPLES)
+_add(app, "tune", tune.tune, tune.EXAMPLES)
 _add(app, "evaluate", evaluate.evaluate, evaluate.EXAMPLES)
+_add(app, "predict", predict.predict, predict.EXAMPLES)
 app.add_typer(_models, name="models")
 _add(_models, "list", models.list_models, models.LIST_EXAMPLES)
 _add(_models, "show", models.show_model, models.SHOW_EXAMPLES)

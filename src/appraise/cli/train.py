@@ -67,31 +67,20 @@ def train(
 
 
 def _render(console: Console, result: TrainResult) -> None:
-    from rich.table import Table
-    from rich.text import Text
+    from appraise.evaluation.text import candidates_table
 
     console.print(result.summary.to_text(), markup=False, soft_wrap=True)
     if result.rejects is not None:
-        console.print(f"rows that were dropped: {result.rejects}", markup=False, soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left", title="")
-    table.add_column("candidate", no_wrap=True)
-    for header in (f"validation {result.error_metric}", f"holdout {result.error_metric}", "fit", "size", "one row"):
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("")
-    for each in result.candidates:
-        row = (
-            each.kind,
-            f"{each.validation_error:.5g}",
-            "" if each.holdout_error is None else f"{each.holdout_error:.5g}",
-            f"{each.fit_seconds:.1f} s",
-            f"{each.size_bytes / 2**20:.1f} MB",
-            "" if each.row_microseconds is None else f"{each.row_microseconds:.0f} us",
-            "chosen" if each.chosen else "" if each.within_budget else "over budget",
+        console.print(
+            f"\nThe rows that were dropped, with their reasons: {result.rejects}", markup=False, soft_wrap=True
         )
-        table.add_row(*map(Text, row), style="bold" if each.chosen else None)
-    console.print(table)
+    console.print(
+        candidates_table(
+            result.candidates, error_metric=result.error_metric, row_budget_microseconds=result.row_budget_us
+        )
+    )
     if result.left_out:
-        console.print(f"not tried on so many rows: {', '.join(result.left_out)}", markup=False)
+        console.print(f"Not tried on so many rows: {', '.join(result.left_out)}", markup=False)
     entry = result.entry
     console.print(
         f"\n{entry.name} {entry.version} ({entry.kind}) is the {result.alias}: {result.reason}.",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from appraise.evaluation import display
-from appraise.evaluation.evaluation import SPLIT_TITLES, Evaluation, SplitResult
+from appraise.evaluation.evaluation import SPLIT_TITLES, Candidate, Evaluation, SplitResult
 from appraise.evaluation.intervals import MIN_JUDGED_ROWS, level_key
 from appraise.evaluation.metrics import METRICS, Standing, standings
 from appraise.evaluation.slices import Slice
@@ -34,7 +35,13 @@ def render_text(evaluation: Evaluation) -> Group:
     if evaluation.unit:
         parts.append(Text(f"Prices and errors in {evaluation.unit}."))
     if evaluation.candidates:
-        parts.append(_candidates(evaluation))
+        parts.append(
+            candidates_table(
+                evaluation.ranked,
+                error_metric=evaluation.error_metric,
+                row_budget_microseconds=evaluation.row_budget_microseconds,
+            )
+        )
     parts += [_metrics(evaluation), Text("VEI is from the IAAO exposure draft of May 2026, not yet adopted.")]
     if len(evaluation.splits) > 1:
         parts.append(_splits(evaluation))
@@ -72,13 +79,22 @@ def _add(table: Table, *cells: str, style: str | None = None) -> None:
     table.add_row(*(Text(display.label(cell)) for cell in cells), style=style)
 
 
-def _candidates(evaluation: Evaluation) -> Table:
-    metric = METRICS[evaluation.error_metric]
+def candidates_table(
+    candidates: Sequence[Candidate], *, error_metric: str, row_budget_microseconds: float | None
+) -> Table:
+    """The candidates in the order given, as a rich table.
+
+    Args:
+        candidates: what was compared.
+        error_metric: key of the metric they were compared by.
+        row_budget_microseconds: the row-time budget, if there was one.
+    """
+    metric = METRICS[error_metric]
     title = f"Candidates by validation {metric.title}"
-    if evaluation.row_budget_microseconds is not None:
-        title += f", within {display.microseconds(evaluation.row_budget_microseconds)} a row"
+    if row_budget_microseconds is not None:
+        title += f", within {display.microseconds(row_budget_microseconds)} a row"
     table = _table(title, "", "validation", "holdout", "a row", "fit", "size", "")
-    for one in evaluation.ranked:
+    for one in candidates:
         _add(
             table,
             one.kind,
