@@ -118,6 +118,14 @@ def test_numbers(tmp_path: Path, write, separator: str, *, decimal_comma: bool, 
     assert values(inference, "area") == pytest.approx(AREAS, abs=0.01)
 
 
+def test_points_that_can_only_set_off_thousands(tmp_path: Path) -> None:
+    inference = infer(
+        tmp_path, {"price": [f"{p:,}".replace(",", ".") for p in PRICES], "area": [int(a) for a in AREAS]}
+    )
+    assert (inference.spec.csv.decimal_comma, inference.spec.csv.thousands) == (True, ".")
+    assert values(inference, "price") == PRICES
+
+
 def test_three_digits_behind_every_point_are_a_fraction_and_said_to_be_doubtful(tmp_path: Path) -> None:
     areas = [f"{1 + (n * 37) % ROWS * 0.007:.3f}" for n in range(ROWS)]
     inference = infer(tmp_path, {"area": areas})

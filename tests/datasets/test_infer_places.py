@@ -103,10 +103,11 @@ def test_swapped_rows_within_the_range_of_both(tmp_path: Path) -> None:
     assert inference.spec.latitude.minimum > 20
 
 
-def test_greenwich_is_a_place(tmp_path: Path) -> None:
+@pytest.mark.parametrize("centre", [(51.48, 0.0), (0.0, -78.4)])
+def test_greenwich_and_the_equator_are_places(tmp_path: Path, centre: tuple[float, float]) -> None:
     rng = np.random.default_rng(0)
-    lat, lon = rng.normal(51.48, 0.05, ROWS), rng.normal(0, 0.02, ROWS).round(2)
-    assert (lon == 0).any()
+    lat, lon = (rng.normal(degrees, 0.02, ROWS).round(2) for degrees in centre)
+    assert ((lat == 0) | (lon == 0)).any()
     inference = infer(tmp_path, "lat", lat, "lon", lon)
     assert "refused" not in inference.notes["lat"]
-    assert inference.spec.longitude.minimum == -180
+    assert (inference.spec.latitude.minimum, inference.spec.longitude.minimum) == (-90, -180)
