@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
@@ -25,6 +25,7 @@ class FitContext:
         booleans: names of the boolean columns.
         frequency_encoded, target_encoded: names of the categories so encoded.
         recording_lag: days until a sale is known.
+        folds: in how many parts out-of-fold encodings are made.
     """
 
     target: NDArray[np.float64]
@@ -37,7 +38,7 @@ class FitContext:
     frequency_encoded: tuple[str, ...] = ()
     target_encoded: tuple[str, ...] = ()
     recording_lag: int = 1
-    folds: int = field(default=5)
+    folds: int = 5
 
 
 class Transformation(ABC):

@@ -7,7 +7,9 @@ attributes, here"). Which of these pay was found by trial: `docs/decisions/0001-
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from appraise.datasets.table import Table
 from appraise.features.base import FitContext, Transformation
 from appraise.features.dates import YEAR
-from appraise.features.geometry import project
+from appraise.features.geometry import middle, place_columns, project
 from appraise.features.kernels import ATTRIBUTES, DAY, PRICE, X, Y, summarise
 from appraise.features.neighbours import Tree
 from appraise.features.ratios import rank_correlation
@@ -27,6 +29,9 @@ MAX_ATTRIBUTES = 8
 
 #: A sale's place is measured against the median distance to this neighbour.
 _REFERENCE_NEIGHBOUR = 32
+
+#: Standard deviations at which an attribute is cut off.
+_FARTHEST = 4.0
 
 _PROBABILITIES = np.array([0.1, 0.25, 0.5, 0.75, 0.9])
 _NONE = np.empty(0, np.int64)
@@ -108,15 +113,32 @@ class SalesPool:
         prices: (n,) prices in money.
         records: (n, 4 + m) price on the model's scale, day, x and y in km, and m standardised attributes.
         trees: one tree a metric.
+        last_day: the latest day of a sale, in days since 1970-01-01; 0 without dates.
     """
 
     table: Table
     prices: NDArray[np.float64]
     records: NDArray[np.float64]
     trees: tuple[Tree, ...]
+    last_day: float
 
     def __len__(self) -> int:
         return len(self.prices)
+
+
+@dataclass(frozen=True, slots=True)
+class NearSale:
+    """A sale of the pool that is near a row.
+
+    Attributes:
+        position: in the pool.
+        likeness: its distance in the metric of place and likeness.
+        distance_km: how far away it is, None without coordinates.
+    """
+
+    position: int
+    likeness: float
+    distance_km: float | None
 
 
 class Comparables(Transformation):
@@ -141,11 +163,12 @@ class Comparables(Transformation):
 
     def leave_one_out(self) -> NDArray[np.float64]:
         """Features of the pool's own sales, each from the others."""
-        return self._summarise(self.pool_.records, np.arange(len(self.pool_)))
+        return self._summarise(self._with_days(self.pool_.records, self.pool_.last_day), np.arange(len(self.pool_)))
 
     def transform(self, table: Table) -> NDArray[np.float64]:
         """Features of shape (n, len(output_names_)) from the pool's sales that are known at the row's date."""
-        return self._summarise(self.records(table), np.full(len(table), -1))
+        own = self._with_days(self.records(table), self.pool_.last_day)
+        return self._summarise(own, np.full(len(table), -1))
 
     def with_pool(self, table: Table, prices: NDArray[np.float64], target: NDArray[np.float64]) -> Self:
         """A copy of this transformation whose pool is these n sales.
@@ -159,65 +182,93 @@ class Comparables(Transformation):
         records[:, PRICE] = target
         return self._with(table, prices, records)
 
+    def with_prices(self, prices: NDArray[np.float64]) -> Self:
+        """A copy whose pool's n sales have these prices in money, for display."""
+        other = copy(self)
+        other.pool_ = replace(self.pool_, prices=prices)
+        return other
+
     def with_sales(self, table: Table, prices: NDArray[np.float64], target: NDArray[np.float64]) -> Self:
         """A copy whose pool knows these sales as well; this one is unchanged."""
         records = self.records(table)
         records[:, PRICE] = target
+        names = self.pool_.table.names
         return self._with(
-            Table.stack((self.pool_.table, table)),
+            Table.stack((self.pool_.table, Table(names, table.select(names)))),
             np.concatenate((self.pool_.prices, prices)),
             np.concatenate((self.pool_.records, records)),
         )
 
     def _with(self, table: Table, prices: NDArray[np.float64], records: NDArray[np.float64]) -> Self:
-        days = records[:, DAY] if self.dated_ else None
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        other.pool_ = SalesPool(
-            table, prices, records, tuple(Tree.build(self._points(records, metric), days) for metric in self.metrics_)
-        )
+        # A sale without a date may be a later one: it never becomes known.
+        days = np.where(np.isnan(records[:, DAY]), np.inf, records[:, DAY]) if self.dated_ else None
+        known = records[~np.isnan(records[:, DAY]), DAY]
+        last_day = float(known.max()) if len(known) else 0.0
+        dated = self._with_days(records, last_day)
+        trees = tuple(Tree.build(self._points(dated, metric), days) for metric in self.metrics_)
+        other = copy(self)
+        other.pool_ = SalesPool(table, prices, records, trees, last_day)
         return other
 
+    def _with_days(self, records: NDArray[np.float64], last_day: float) -> NDArray[np.float64]:
+        """The records, those without a date valued on the first day on which all dated sales are known."""
+        missing = np.isnan(records[:, DAY])
+        if not missing.any():
+            return records
+        out = records.copy()
+        out[missing, DAY] = last_day + self.recording_lag_
+        return out
+
     def _learn(self, table: Table, context: FitContext) -> None:
-        self.dated_ = context.sale_date is not None
-        self.placed_ = context.latitude is not None and context.longitude is not None
         self.recording_lag_ = context.recording_lag
+        self._place = place_columns(table, context)
+        self._date = _date_column(table, context)
+        self.placed_, self.dated_ = bool(self._place), bool(self._date)
+        self._weigh(table, context)
+        self.input_names_ = (*self._date, *self._place, *self.attributes_)
+        self.origin_ = (0.0, 0.0)
+        self.reference_ = 1.0
+        metrics = _SETS[self.metrics]
+        if self.placed_:
+            self.origin_ = middle(table.select(self._place))
+            self.reference_ = _reference_distance(self.records(table)[:, X : Y + 1])
+        else:
+            metrics = tuple(
+                replace(metric, place_planes=(), bandwidths=()) for metric in metrics if metric.likeness > 0
+            )
+        # Where nothing tells two sales apart, none is nearer than another.
+        self.metrics_ = metrics if self.input_names_ else ()
+        self._name()
+
+    def _weigh(self, table: Table, context: FitContext) -> None:
+        """Choose the attributes, and learn how they are filled, scaled and weighed."""
         special = {context.latitude, context.longitude, context.sale_date}
         candidates = sorted(set(table.names) - special - set(context.categories))
-        strength = {name: abs(rank_correlation(table.column(name), context.target)) for name in candidates}
-        varied = [name for name in candidates if np.nanstd(table.column(name)) > 0]
+        varied = [name for name in candidates if _varies(table.column(name))]
+        strength = {name: abs(rank_correlation(table.column(name), context.target)) for name in varied}
         self.attributes_ = tuple(sorted(varied, key=lambda name: -strength[name])[:MAX_ATTRIBUTES])
-        self._place = tuple(name for name in (context.latitude, context.longitude) if name and self.placed_)
-        self._date = (context.sale_date,) if context.sale_date is not None else ()
-        self.input_names_ = (*self._date, *self._place, *self.attributes_)
         self.weights_ = np.array([0.3 + strength[name] for name in self.attributes_])
         values = table.select(self.attributes_)
         self.fill_ = np.array([np.nanmedian(column) for column in values.T])
         values = np.where(np.isnan(values), self.fill_, values)
         self.log_shift_ = np.array([_log_shift(column) for column in values.T])
         values = self._logged(values)
-        self.centre_ = values.mean(axis=0)
-        self.scale_ = values.std(axis=0)
-        self.origin_ = (0.0, 0.0)
-        self.reference_ = 1.0
-        metrics = _SETS[self.metrics]
-        if self.placed_:
-            place = table.select(self._place)
-            middle = np.nanmedian(place, axis=0)
-            self.origin_ = (float(middle[0]), float(middle[1]))
-            self.reference_ = _reference_distance(self.records(table)[:, X : Y + 1])
-        else:
-            metrics = tuple(
-                replace(metric, place_planes=(), bandwidths=()) for metric in metrics if metric.likeness > 0
-            )
-        self.metrics_ = metrics
-        self._name()
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.centre_, self.scale_ = values.mean(axis=0), values.std(axis=0)
+        # Of values so wild, or so close, that floating point cannot say how far apart they are, nothing can be made.
+        usable = np.isfinite(self.centre_) & np.isfinite(self.scale_) & (self.scale_ > 0)
+        self.attributes_ = tuple(name for name, kept in zip(self.attributes_, usable, strict=True) if kept)
+        self.weights_, self.fill_, self.log_shift_ = self.weights_[usable], self.fill_[usable], self.log_shift_[usable]
+        self.centre_, self.scale_ = self.centre_[usable], self.scale_[usable]
 
     def _name(self) -> None:
         names: list[str] = []
         for metric in self.metrics_:
             names += [f"{metric.name}_{part}" for part in _feature_names(metric, self.attributes_, self.dated_)]
         self.output_names_ = tuple(names)
+        self._sizes = tuple(_arrays(metric) for metric in self.metrics_)
+        widths = [len(_feature_names(metric, self.attributes_, self.dated_)) for metric in self.metrics_]
+        self._first = tuple(accumulate(widths, initial=0))
 
     def _logged(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         shifted = self.log_shift_ > 0
@@ -236,10 +287,12 @@ class Comparables(Transformation):
         if self.placed_:
             place = table.select(self._place)
             place = np.where(np.isnan(place), self.origin_, place)
-            out[:, X : Y + 1] = project(place[:, 0], place[:, 1], self.origin_)
+            out[:, X : Y + 1] = project(place, self.origin_)
         values = table.select(self.attributes_)
         values = np.where(np.isnan(values), self.fill_, values)
-        out[:, ATTRIBUTES:] = np.clip((self._logged(values) - self.centre_) / self.scale_, -4.0, 4.0)
+        with np.errstate(over="ignore"):
+            standardised = (self._logged(values) - self.centre_) / self.scale_
+        out[:, ATTRIBUTES:] = np.minimum(np.maximum(standardised, -_FARTHEST), _FARTHEST)
         return out
 
     def _points(self, records: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]:
@@ -254,16 +307,34 @@ class Comparables(Transformation):
 
     def _summarise(self, own: NDArray[np.float64], exclude: NDArray[np.int64]) -> NDArray[np.float64]:
         out = np.empty((len(own), len(self.output_names_)))
-        before = own[:, DAY] - (self.recording_lag_ - 1) if self.dated_ else np.full(len(own), np.inf)
-        at = 0
-        for metric, tree in zip(self.metrics_, self.pool_.trees, strict=True):
-            width = len(_feature_names(metric, self.attributes_, self.dated_))
+        before = self._known_before(own)
+        for step, (metric, tree) in enumerate(zip(self.metrics_, self.pool_.trees, strict=True)):
             summarise(
                 *tree.arrays(), self.pool_.records, self._points(own, metric).astype(np.float32), own, before, exclude,
-                metric.neighbours, *_arrays(metric), self.dated_, out[:, at : at + width],
+                metric.neighbours, *self._sizes[step], self.dated_, out, self._first[step], self._first[step + 1],
             )  # fmt: skip
-            at += width
         return out
+
+    def nearest_sales(self, table: Table, count: int) -> list[NearSale]:
+        """The sales nearest to the first row of the table in place and likeness, that are known at its date."""
+        if not self.metrics_:
+            return []
+        own = self._with_days(self.records(table.rows(slice(0, 1))), self.pool_.last_day)
+        ranking = next(i for i, metric in enumerate(self.metrics_) if metric.likeness > 0)
+        positions, likeness = self.pool_.trees[ranking].query(
+            self._points(own, self.metrics_[ranking]), count, before=self._known_before(own)
+        )
+        found = positions[0] >= 0
+        sales = self.pool_.records[positions[0][found]]
+        kilometres = np.hypot(sales[:, X] - own[0, X], sales[:, Y] - own[0, Y])
+        return [
+            NearSale(int(position), float(near), float(km) if self.placed_ else None)
+            for position, near, km in zip(positions[0][found], likeness[0][found], kilometres, strict=True)
+        ]
+
+    def _known_before(self, own: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The day before which a sale must lie to be known at each row's date."""
+        return own[:, DAY] - (self.recording_lag_ - 1) if self.dated_ else np.full(len(own), np.inf)
 
     def state(self) -> State:
         """Scales and weights, without the pool, which is saved as a part of its own by `pool_state`."""
@@ -359,13 +430,25 @@ def _metric(entry: dict[str, Any]) -> Metric:
     return Metric(**values)
 
 
+def _date_column(table: Table, context: FitContext) -> tuple[str, ...]:
+    """The column of the sale date, or none where no row knows it."""
+    if context.sale_date is None or np.isnan(table.column(context.sale_date)).all():
+        return ()
+    return (context.sale_date,)
+
+
+def _varies(values: NDArray[np.float64]) -> bool:
+    known = values[~np.isnan(values)]
+    return len(known) > 0 and bool(known.min() < known.max())
+
+
 def _log_shift(values: NDArray[np.float64]) -> float:
     """What to add before taking logarithms of a skewed, non-negative column; 0 leaves the column as it is."""
     if values.min() < 0:
         return 0.0
-    spread = values.std()
-    skewness = ((values - values.mean()) ** 3).mean() / spread**3 if spread > 0 else 0.0
-    if skewness < 1:
+    with np.errstate(all="ignore"):
+        skewness = ((values - values.mean()) ** 3).mean() / values.std() ** 3
+    if not skewness >= 1:
         return 0.0
     positive = values[values > 0]
     return 1e-9 if len(positive) == len(values) else float(np.quantile(positive, 0.05))

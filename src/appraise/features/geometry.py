@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Self
 
 import numpy as np
@@ -18,16 +19,42 @@ KM_PER_DEGREE = 111.195
 ANGLES = tuple(range(0, 180, 15))
 
 
-def project(
-    latitude: NDArray[np.float64], longitude: NDArray[np.float64], origin: tuple[float, float]
-) -> NDArray[np.float64]:
-    """Kilometres east and north of `origin` (latitude, longitude), shape (n, 2): equirectangular, true at the origin.
+#: Nothing lies farther than a full turn away; what a request claims beyond that is cut off.
+_FULL_TURN = 360.0
+
+
+def place_columns(table: Table, context: FitContext) -> tuple[str, ...]:
+    """The columns of latitude and longitude, or none where no row knows them."""
+    if context.latitude is None or context.longitude is None:
+        return ()
+    names = (context.latitude, context.longitude)
+    return () if np.isnan(table.select(names)).all(axis=0).any() else names
+
+
+def middle(place: NDArray[np.float64]) -> tuple[float, float]:
+    """Median latitude and longitude of places (n, 2) of which some are known."""
+    latitude, longitude = np.nanmedian(_within_a_turn(place), axis=0)
+    return float(latitude), float(longitude)
+
+
+def project(place: NDArray[np.float64], origin: tuple[float, float]) -> NDArray[np.float64]:
+    """Kilometres east and north of `origin` (latitude, longitude): equirectangular, true at the origin.
 
     Over a metropolitan region the error is far below the distance between neighbours.
+
+    Args:
+        place: (n, 2) latitude and longitude in degrees; NaN stays NaN.
+        origin: latitude and longitude in degrees.
+
+    Returns:
+        (n, 2) kilometres.
     """
-    east = (longitude - origin[1]) * (KM_PER_DEGREE * np.cos(np.radians(origin[0])))
-    north = (latitude - origin[0]) * KM_PER_DEGREE
-    return np.stack((east, north), axis=1)
+    degrees = _within_a_turn(place) - origin
+    return degrees[:, ::-1] * (KM_PER_DEGREE * math.cos(math.radians(origin[0])), KM_PER_DEGREE)
+
+
+def _within_a_turn(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.minimum(np.maximum(degrees, -_FULL_TURN), _FULL_TURN)
 
 
 class RotatedCoordinates(Transformation):
@@ -39,29 +66,23 @@ class RotatedCoordinates(Transformation):
 
     def fit(self, table: Table, context: FitContext) -> Self:
         """Find the middle of the training rows."""
-        if context.latitude is None or context.longitude is None:
-            self.input_names_, self.origin_ = (), (0.0, 0.0)
-        else:
-            self.input_names_ = (context.latitude, context.longitude)
-            self.origin_ = (
-                float(np.nanmedian(table.column(context.latitude))),
-                float(np.nanmedian(table.column(context.longitude))),
-            )
+        self.input_names_ = place_columns(table, context)
+        self.origin_ = middle(table.select(self.input_names_)) if self.input_names_ else (0.0, 0.0)
         self._prepare()
         return self
 
     def _prepare(self) -> None:
         angles = np.radians(ANGLES)
-        self._turn = np.stack((np.cos(angles), np.sin(angles)))
+        self._cosines, self._sines = np.cos(angles), np.sin(angles)
         self.output_names_ = tuple(f"axis_{angle}_km" for angle in ANGLES) if self.input_names_ else ()
 
     def transform(self, table: Table) -> NDArray[np.float64]:
         """Rotated coordinates of shape (n, angles), or (n, 0) without coordinates."""
         if not self.input_names_:
             return np.empty((len(table), 0))
-        place = table.select(self.input_names_)
-        turned: NDArray[np.float64] = project(place[:, 0], place[:, 1], self.origin_) @ self._turn
-        return turned
+        place = project(table.select(self.input_names_), self.origin_)
+        # Not a matrix product, whose last bit depends on how many rows there are.
+        return place[:, :1] * self._cosines + place[:, 1:] * self._sines
 
     def state(self) -> State:
         """Names and origin."""

@@ -177,6 +177,8 @@ def summarise(  # type: ignore[no-untyped-def]
     softening,
     dated,
     out,
+    start,
+    stop,
 ):
     """Write the summary of each row's neighbours in one metric.
 
@@ -192,7 +194,7 @@ def summarise(  # type: ignore[no-untyped-def]
             place_planes, attribute_planes: what to compute; empty arrays leave a part out.
         softening: added to distances before they are inverted.
         dated: whether the mean age of the neighbours is a feature.
-        out: (n, width) result; rows without any neighbour are NaN.
+        out: (n, width) result, of which columns `start` to `stop` are written; NaN in rows without any neighbour.
     """
     attributes = records.shape[1] - ATTRIBUTES
     heap_distance = np.empty(k, np.float32)
@@ -210,7 +212,7 @@ def summarise(  # type: ignore[no-untyped-def]
             points, index, days, lower, upper, first_day, queries[row], before[row], exclude[row], heap_distance,
             heap_index,
         )  # fmt: skip
-        result = out[row]
+        result = out[row, start:stop]
         if count == 0:
             result[:] = np.nan
             continue

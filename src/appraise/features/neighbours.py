@@ -43,19 +43,25 @@ class Tree:
         """Build the tree.
 
         Args:
-            points: (n, d) finite coordinates, n >= 1.
+            points: (n, d) coordinates, finite in single precision, n >= 1, d >= 1.
             days: (n,) the day from which a point counts as known; None makes all of them known always.
+
+        Raises:
+            ValueError: for no points, no dimensions, or a coordinate that is not finite.
         """
         n, d = points.shape
-        if n == 0:
-            raise ValueError("a tree needs at least one point")
+        if n == 0 or d == 0:
+            raise ValueError("a tree needs at least one point in at least one dimension")
+        with np.errstate(over="ignore"):
+            single = np.ascontiguousarray(points, dtype=np.float32)
+        if not np.isfinite(single).all():
+            raise ValueError("a tree needs finite coordinates")
         known_from = np.full(n, -np.inf) if days is None else np.ascontiguousarray(days, dtype=np.float64)
         leaves = -(-n // LEAF)
         order = np.arange(n, dtype=np.int32)
         lower = np.empty((2 * leaves - 1, d), np.float32)
         upper = np.empty((2 * leaves - 1, d), np.float32)
         first_day = np.empty(2 * leaves - 1)
-        single = np.ascontiguousarray(points, dtype=np.float32)
         _build(single, known_from, order, lower, upper, first_day, leaves)
         padded = np.full((leaves * LEAF, d), np.inf, np.float32)
         padded[:n] = single[order]

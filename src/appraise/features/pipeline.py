@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from appraise.datasets.table import Table
+from appraise.errors import BundleError
 from appraise.features.base import FitContext, Transformation
-from appraise.features.comparables import Comparables
+from appraise.features.comparables import Comparables, NearSale
 from appraise.features.dates import DateParts
 from appraise.features.frequency import FrequencyEncoding
 from appraise.features.geometry import RotatedCoordinates
@@ -58,8 +60,7 @@ class FeaturePipeline:
         columns = [values for _, values in kept]
         if self.metrics is not None:
             wide = self._widened(table, columns)
-            self.comparables_ = Comparables(self.metrics).fit(wide, context)
-            self.comparables_ = self.comparables_.with_pool(wide, prices, context.target)
+            self.comparables_ = Comparables(self.metrics).fit(wide, context).with_prices(prices)
             columns.append(self.comparables_.leave_one_out())
         self._name()
         return np.concatenate(columns, axis=1)
@@ -76,10 +77,16 @@ class FeaturePipeline:
         if self.comparables_ is None:
             return self
         columns = [part.transform(table) for part in self.parts_]
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
+        other = copy(self)
         other.comparables_ = self.comparables_.with_sales(self._widened(table, columns), prices, target)
         return other
+
+    def nearest_sales(self, table: Table, count: int) -> list[NearSale]:
+        """The pool's sales nearest to the table's first row in place and likeness; none without comparables."""
+        if self.comparables_ is None:
+            return []
+        columns = [part.transform(table) for part in self.parts_]
+        return self.comparables_.nearest_sales(self._widened(table, columns), count)
 
     def _widened(self, table: Table, columns: list[NDArray[np.float64]]) -> Table:
         """The table with its encoded categories, which are attributes of a comparable like any other."""
@@ -121,13 +128,22 @@ class FeaturePipeline:
 
     @classmethod
     def from_state(cls, state: State, pool: State | None) -> Self:
-        """The inverse of `state` and `pool_state`."""
+        """The inverse of `state` and `pool_state`.
+
+        Raises:
+            BundleError: when the pool of a pipeline with comparables is missing.
+        """
         self = cls(state.data["metrics"])
         joined = State(data=state.data["parts"], arrays=state.arrays)
         self.input_names_ = tuple(state.data["input_names"])
         self.parts_ = tuple(_BY_KIND[kind].from_state(joined.part(kind)) for kind in state.data["order"])
         self.comparables_ = None
-        if self.metrics is not None and pool is not None:
+        if self.metrics is not None:
+            if pool is None:
+                raise BundleError(
+                    "the model compares with known sales, and its pool of sales is missing",
+                    hint="restore the bundle's pool, or train the model again",
+                )
             self.comparables_ = Comparables.from_state(joined.part(Comparables.kind)).with_pool_state(pool)
         self._name()
         return self

@@ -40,10 +40,12 @@ class Ratios(Transformation):
         self.output_names_ = tuple(f"{self.input_names_[a]}_per_{self.input_names_[b]}" for a, b in pairs)
 
     def transform(self, table: Table) -> NDArray[np.float64]:
-        """Ratios of shape (n, pairs); NaN where the divisor is zero."""
+        """Ratios of shape (n, pairs); NaN where the divisor is zero, or next to it."""
         sizes = table.select(self.input_names_)
-        divisor = sizes[:, self._lower]
-        return sizes[:, self._upper] / np.where(divisor == 0, np.nan, divisor)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            ratios = sizes[:, self._upper] / sizes[:, self._lower]
+        ratios[np.isinf(ratios)] = np.nan
+        return ratios
 
     def state(self) -> State:
         """The columns' names."""

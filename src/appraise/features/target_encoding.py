@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from appraise.datasets.table import Table
 from appraise.features.base import FitContext, Transformation
-from appraise.features.frequency import look_up
+from appraise.features.levels import LevelValues
 from appraise.features.state import State
 
 #: A level's own mean counts as much as the overall mean once it has this many sales.
@@ -37,32 +37,31 @@ class TargetEncoding(Transformation):
             _shrunken_means(table.column(name), context.target, self.overall_, _levels(table.column(name)))
             for name in self.input_names_
         )
+        self._prepare()
         return self
+
+    def _prepare(self) -> None:
+        self._values = LevelValues.of(self.means_, unseen=self.overall_)
 
     def fit_transform(self, table: Table, context: FitContext) -> NDArray[np.float64]:
         """Fit on all rows; encode each row by the folds that it is not in."""
         self.fit(table, context)
         fold = np.random.RandomState(context.seed).randint(0, context.folds, len(table))
+        codes = table.select(self.input_names_)
         out = np.empty((len(table), len(self.input_names_)))
-        for position, name in enumerate(self.input_names_):
-            codes = table.column(name)
-            for held in range(context.folds):
-                inside, outside = fold == held, fold != held
-                if not inside.any():
-                    continue
-                target = context.target[outside]
-                overall = float(np.mean(target)) if len(target) else self.overall_
-                means = _shrunken_means(codes[outside], target, overall, _levels(codes))
-                out[inside, position] = look_up(codes[inside], means, unseen=overall)
+        for held in range(context.folds):
+            inside, outside = fold == held, fold != held
+            if not inside.any():
+                continue
+            target = context.target[outside]
+            overall = float(np.mean(target)) if len(target) else self.overall_
+            means = [_shrunken_means(column[outside], target, overall, _levels(column)) for column in codes.T]
+            out[inside] = LevelValues.of(means, unseen=overall).of_codes(codes[inside])
         return out
 
     def transform(self, table: Table) -> NDArray[np.float64]:
         """Encodings of shape (n, categories)."""
-        codes = table.select(self.input_names_)
-        out = np.empty_like(codes)
-        for position, means in enumerate(self.means_):
-            out[:, position] = look_up(codes[:, position], means, unseen=self.overall_)
-        return out
+        return self._values.of_codes(table.select(self.input_names_))
 
     def state(self) -> State:
         """Names, overall mean, and the mean of each level."""
@@ -79,6 +78,7 @@ class TargetEncoding(Transformation):
         encoding.output_names_ = tuple(f"{name}_target" for name in encoding.input_names_)
         encoding.overall_ = state.data["overall"]
         encoding.means_ = tuple(state.arrays[f"means_{i}"] for i in range(len(encoding.input_names_)))
+        encoding._prepare()
         return encoding
 
 
