@@ -1,9 +1,9 @@
 """An exact Gaussian process on place and likeness, for data small enough.
 
-Length scales are those under which a sample of training rows is most probable, each given its own nearest neighbours out
-of all training rows (Vecchia, "Estimation and model identification for continuous spatial processes", 1988). A marginal
-likelihood of a sample would thin out the very neighbours by which short length scales are seen. The weights of all rows
-then come from one Cholesky factorisation. What was measured: `docs/decisions/0003-gaussian-process.md`.
+Length scales are those under which a sample of training rows is most probable, each given its own nearest neighbours
+out of all training rows (after Vecchia, "Estimation and model identification for continuous spatial processes", 1988).
+A marginal likelihood of a sample would thin out the very neighbours by which short length scales are seen. The weights
+of all rows then come from one Cholesky factorisation. What was measured: `docs/decisions/0003-gaussian-process.md`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import Bounds, minimize
 
 from appraise.errors import FitError
 from appraise.features.neighbours import Tree
@@ -37,7 +37,7 @@ from appraise.models.covariance import (
 MAX_ROWS = 20_000
 
 #: Rows that length scales are fitted on, neighbours that each is given, and steps of the optimiser.
-_SAMPLE = 1_500
+_SAMPLE = 3_000
 _NEIGHBOURS = 50
 _STEPS = 40
 
@@ -55,12 +55,15 @@ _MAX_INPUTS = 20
 _CLIP = 8.0
 
 _PLACE = ("axis_0_km", "axis_90_km")
-_LIKENESS = ("_minus_mean_30", "_mean_30")
+
+#: Endings of an attribute's excess over its neighbourhood and of its neighbourhood's mean, which add up to the
+#: attribute itself, standardised.
+_EXCESS, _CONTEXT = "_minus_mean_30", "_mean_30"
 
 #: Progress out of a hundred at which length scales are found.
 _SCALES_FOUND = 60
 
-_ARRAYS = ("place_", "likeness_", "fill_", "centre_", "scale_", "theta_", "points_", "weights_")
+_ARRAYS = ("place_", "likeness_", "added_", "fill_", "centre_", "scale_", "theta_", "points_", "weights_")
 
 
 class GaussianProcess(Model):
@@ -77,6 +80,7 @@ class GaussianProcess(Model):
 
     place_: NDArray[np.int64]
     likeness_: NDArray[np.int64]
+    added_: NDArray[np.int64]
     width_: int
     fill_: NDArray[np.float64]
     centre_: NDArray[np.float64]
@@ -88,11 +92,13 @@ class GaussianProcess(Model):
     mean_: float
     spread_: float
     smearing_: float
+    range_: tuple[float, float]
 
     def fit(self, data: TrainingData) -> Self:
         """Choose inputs, fit length scales on a sample, and condition on the training rows."""
         _check_size(len(data.X) + len(data.X_val))
         self._choose_inputs(data)
+        self.range_ = (float(data.y.min()), float(data.y.max()))
         self._choose_target(data.y)
         points = self._points(data.X)
         target = self._standardised(data.y)
@@ -106,16 +112,17 @@ class GaussianProcess(Model):
         _check_size(len(X))
         model = self.from_state(self.state())
         model._condition(model._points(X), model._standardised(y), data, since=0)
+        model.range_ = (float(y.min()), float(y.max()))
         return model
 
     def predict(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Posterior mean on the model's scale, shape (n,)."""
+        """Posterior mean on the model's scale, kept within the range of the known prices, shape (n,)."""
         queries = Scaled.by(self._points(X), self.theta_)
         mean = posterior_mean(queries, self._known, self.weights_, self.theta_) * self.spread_ + self.mean_
-        return np.exp(mean) * self.smearing_ if self.logarithmic_ else mean
+        return np.clip(np.exp(mean) * self.smearing_ if self.logarithmic_ else mean, *self.range_)
 
     def importances(self) -> NDArray[np.float64]:
-        """Inverse length scales, weighted by the amplitudes of their terms, as shares at the columns that are inputs."""
+        """Inverse length scales times the amplitudes of their terms, as shares, at the columns that are inputs."""
         _, place, likeness, product = np.sqrt(variances(self.theta_))
         alone, together_ = np.exp(self.theta_[ATTRIBUTE_SCALES:]).reshape(2, -1)
         out = np.zeros(self.width_)
@@ -133,6 +140,7 @@ class GaussianProcess(Model):
                 "mean": self.mean_,
                 "spread": self.spread_,
                 "smearing": self.smearing_,
+                "range": list(self.range_),
             },
             arrays={name: getattr(self, name) for name in _ARRAYS},
         )
@@ -146,6 +154,7 @@ class GaussianProcess(Model):
         model.width_, model.logarithmic_ = state.data["width"], state.data["logarithmic"]
         model.mean_, model.spread_ = state.data["mean"], state.data["spread"]
         model.smearing_ = state.data["smearing"]
+        model.range_ = (state.data["range"][0], state.data["range"][1])
         model._known = Scaled.by(model.points_, model.theta_)
         return model
 
@@ -154,13 +163,11 @@ class GaussianProcess(Model):
         self.width_ = len(names)
         place = [names.index(name) for name in _PLACE if name in names]
         self.place_ = np.array(place if len(place) == len(_PLACE) else [], np.int64)
-        likeness = [
-            i
-            for i, name in enumerate(names)
-            if name.startswith("near_") and name.endswith(_LIKENESS) and "_price_" not in name
-        ]
-        self.likeness_ = np.array(likeness or _most_correlated(data, without=place), np.int64)
-        inputs = data.X[:, np.concatenate((self.place_, self.likeness_))]
+        own, around = _attributes(names)
+        likeness = own + around or _most_correlated(data, without=place)
+        self.likeness_ = np.array(likeness, np.int64)
+        self.added_ = np.array(around + [-1] * (len(likeness) - len(around)), np.int64)
+        inputs = self._inputs(data.X)
         self.fill_ = _medians(inputs)
         filled = np.where(np.isnan(inputs), self.fill_, inputs)
         self.centre_ = filled.mean(axis=0)
@@ -178,10 +185,19 @@ class GaussianProcess(Model):
         self.smearing_ = 1.0
 
     def _standardised(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
-        return ((np.log(y) if self.logarithmic_ else y) - self.mean_) / self.spread_
+        # A price at or below zero may first turn up among the validation rows.
+        target = np.log(np.maximum(y, self.range_[0])) if self.logarithmic_ else y
+        return np.asarray((target - self.mean_) / self.spread_, np.float64)
+
+    def _inputs(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Place, and each likeness column with the column that is added to it."""
+        likeness = X[:, self.likeness_]
+        with_other = self.added_ >= 0
+        likeness[:, with_other] += X[:, self.added_[with_other]]
+        return np.concatenate((X[:, self.place_], likeness), axis=1)
 
     def _points(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        inputs = X[:, np.concatenate((self.place_, self.likeness_))]
+        inputs = self._inputs(X)
         points = (np.where(np.isnan(inputs), self.fill_, inputs) - self.centre_) / self.scale_
         return np.asarray(np.clip(points, -_CLIP, _CLIP), np.float64)
 
@@ -190,10 +206,12 @@ class GaussianProcess(Model):
         groups = _neighbourhoods(points, sample, len(self.place_))
         conditional = Conditional(points, target, groups, data.threads)
         self.theta_ = _most_likely(
-            conditional, points.shape[1] - len(self.place_), lambda share: data.report(round(_SCALES_FOUND * share), 100)
+            conditional,
+            points.shape[1] - len(self.place_),
+            lambda share: data.report(round(_SCALES_FOUND * share), 100),
         )
         if self.logarithmic_:
-            # Duan, "Smearing estimate: a nonparametric retransformation method", 1983.
+            # The mean of the price is above the price at the mean logarithm by this much (Duan, 1983, JASA 78, 605).
             self.smearing_ = float(np.exp(self.spread_ * conditional.residuals(self.theta_)).mean())
 
     def _condition(
@@ -222,6 +240,17 @@ def _check_size(rows: int) -> None:
             f"a Gaussian process on {rows:,} rows needs a covariance of {rows**2 * 4 / 1e9:.1f} GB",
             hint=f"it is left out of the comparison above {MAX_ROWS:,} rows",
         )
+
+
+def _attributes(names: tuple[str, ...]) -> tuple[list[int], list[int]]:
+    """Columns of the excess of each attribute over its neighbourhood, and of the neighbourhood's mean."""
+    own, around = [], []
+    for i, name in enumerate(names):
+        context = name.removesuffix(_EXCESS) + _CONTEXT
+        if name.startswith("near_") and name.endswith(_EXCESS) and context in names:
+            own.append(i)
+            around.append(names.index(context))
+    return own, around
 
 
 def _medians(columns: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -277,13 +306,13 @@ def _most_likely(conditional: Conditional, inputs: int, report: Callable[[float]
     start[ATTRIBUTE_SCALES:] = np.log(0.5 / np.sqrt(max(inputs, 1)))
     steps = 0
 
-    def count(_: NDArray[np.float64]) -> None:
+    def count(xk: NDArray[np.float64]) -> None:  # noqa: ARG001 - the name is what SciPy looks for
         nonlocal steps
         steps += 1
         report(min(steps / _STEPS, 1.0))
 
     found = minimize(
-        conditional.loss, start, jac=True, method="L-BFGS-B", bounds=list(zip(lower, upper, strict=True)),
+        conditional.loss, start, jac=True, method="L-BFGS-B", bounds=Bounds(lower, upper),
         callback=count, options={"maxiter": _STEPS},
     )  # fmt: skip
     return np.asarray(found.x, np.float64)
