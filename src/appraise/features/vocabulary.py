@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from appraise.datasets.cities import normalise_city
 from appraise.datasets.spec import DatasetSpec
 from appraise.datasets.table import Table, days_since_epoch
 from appraise.features.state import State
@@ -26,11 +27,13 @@ class Vocabulary:
         names_: input columns, in the spec's order.
         kinds_: the kind of each.
         levels_: the levels of each category column; a level's position is its code.
+        cities_: category columns whose names are normalised.
     """
 
     names_: tuple[str, ...]
     kinds_: tuple[str, ...]
     levels_: dict[str, tuple[str, ...]]
+    cities_: tuple[str, ...]
 
     def fit(self, spec: DatasetSpec, columns: Mapping[str, Values]) -> Self:
         """Learn the levels from training rows."""
@@ -41,6 +44,7 @@ class Vocabulary:
             for name, kind in zip(self.names_, self.kinds_, strict=True)
             if kind in ("category", "identifier", "text")
         }
+        self.cities_ = spec.cleaning.city_columns
         self._index()
         return self
 
@@ -48,6 +52,7 @@ class Vocabulary:
         self._codes = {
             name: {level: float(code) for code, level in enumerate(levels)} for name, levels in self.levels_.items()
         }
+        self._cities = frozenset(self.cities_)
         # Numbers need no translation: their positions are filled in one pass.
         self._numeric = tuple(
             (position, name)
@@ -71,7 +76,7 @@ class Vocabulary:
             for position, name, kind in self._other:
                 value = source.get(name)
                 if value is not None:
-                    row[position] = _day(value) if kind == "date" else self._codes[name].get(value, UNSEEN)
+                    row[position] = _day(value) if kind == "date" else self._code(name, value)
         return Table(self.names_, values)
 
     def encode(self, columns: Mapping[str, Values]) -> Table:
@@ -88,9 +93,16 @@ class Vocabulary:
             if kind == "date":
                 values[:, position] = _days(column)
             else:
-                codes = self._codes[name]
-                values[:, position] = [np.nan if value is None else codes.get(value, UNSEEN) for value in column]
+                values[:, position] = [np.nan if value is None else self._code(name, value) for value in column]
         return Table(self.names_, values)
+
+    def _code(self, name: str, value: str) -> float:
+        """The code of a level. A city may be written in any of the ways that cleaning takes for one."""
+        codes = self._codes[name]
+        code = codes.get(value)
+        if code is None and name in self._cities:
+            code = codes.get(normalise_city(value))
+        return UNSEEN if code is None else code
 
     def level(self, name: str, code: float) -> str | None:
         """The level of that code; None for a missing or unseen one."""
@@ -105,6 +117,7 @@ class Vocabulary:
                 "names": list(self.names_),
                 "kinds": list(self.kinds_),
                 "levels": {name: list(levels) for name, levels in self.levels_.items()},
+                "cities": list(self.cities_),
             }
         )
 
@@ -115,6 +128,7 @@ class Vocabulary:
         vocabulary.names_ = tuple(state.data["names"])
         vocabulary.kinds_ = tuple(state.data["kinds"])
         vocabulary.levels_ = {name: tuple(levels) for name, levels in state.data["levels"].items()}
+        vocabulary.cities_ = tuple(state.data["cities"])
         vocabulary._index()
         return vocabulary
 

@@ -394,7 +394,7 @@ class Fitting:
         predictor = self._predictor(model, intervals, level)
         date = self.spec.sale_date
         last = np.nan if date is None else float(np.nanmax(self.validation.table.column(date.name)))
-        return replace(predictor, pipeline=self.known, last_sale=np.fmax(predictor.last_sale, last))
+        return replace(predictor, pipeline=self.known, last_sale=float(np.fmax(predictor.last_sale, last)))
 
     def _market_level(self, chosen: FittedCandidate) -> MarketLevel | None:
         """The level of the validation sales, where it makes their estimates better."""
