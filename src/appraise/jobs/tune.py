@@ -152,7 +152,7 @@ def _study(workspace: Workspace, name: str, *, seed: int) -> optuna.Study:
     return optuna.create_study(
         study_name=name,
         storage=storage,
-        sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True, warn_independent_sampling=False),
+        sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True),
         load_if_exists=True,
     )
 
