@@ -2,13 +2,14 @@
 
 import datetime as dt
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from appraise.datasets.spec import Column, DatasetSpec
+from appraise.datasets.spec import Cleaning, Column, DatasetSpec
 from appraise.features.state import State
 from appraise.features.vocabulary import Vocabulary
 
@@ -90,6 +91,16 @@ def test_a_level_that_training_did_not_see_is_unseen_and_not_missing(vocabulary:
     np.testing.assert_array_equal(
         vocabulary.encode({"city": ["Fitzroy", "kew", "", None]}).column("city"), [-1.0, -1.0, -1.0, NAN]
     )
+
+
+def test_a_city_may_be_written_in_many_ways() -> None:
+    spec = replace(SPEC, cleaning=Cleaning(city_columns=("city",)))
+    vocabulary = Vocabulary().fit(spec, _columns([{**row, "city": "St Kilda"} for row in ROWS]))
+    again = Vocabulary.from_state(State(json.loads(json.dumps(vocabulary.state().data))))
+    asked = [{"city": city} for city in ("St Kilda", " SAINT KILDA", "st. kilda", "Kilda")]
+    for fitted in (vocabulary, again):
+        assert fitted.encode_rows(asked).column("city").tolist() == [0.0, 0.0, 0.0, -1.0]
+        assert fitted.encode(_columns(asked)).column("city").tolist() == [0.0, 0.0, 0.0, -1.0]
 
 
 def test_missing_keys_and_unknown_ones(vocabulary: Vocabulary) -> None:
