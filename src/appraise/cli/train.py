@@ -70,7 +70,7 @@ def _render(console: Console, result: TrainResult) -> None:
     from appraise.evaluation.text import candidates_table
 
     console.print(result.summary.to_text(), markup=False, soft_wrap=True)
-    if result.rejects is not None:
+    if result.summary.dropped:
         console.print(
             f"\nThe rows that were dropped, with their reasons: {result.rejects}", markup=False, soft_wrap=True
         )
