@@ -79,8 +79,8 @@ FAST: tuple[Metric, ...] = (
         mean_sizes=(3, 5, 10, 20, 32), quantile_sizes=(10, 30), distance_sizes=(8, 30), attribute_planes=(32,),
     ),
     Metric(
-        "like", reach=15.0, likeness=0.9, years=0.5, neighbours=16,
-        mean_sizes=(3, 5, 10, 16), quantile_sizes=(10,), distance_sizes=(8,),
+        "like", reach=15.0, likeness=0.9, years=0.5, neighbours=8,
+        mean_sizes=(3, 5, 8), quantile_sizes=(), distance_sizes=(8,),
     ),
 )  # fmt: skip
 

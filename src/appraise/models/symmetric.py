@@ -1,7 +1,7 @@
 """Symmetric trees as flat arrays: every level of a tree asks one question, so a leaf's number is a few bits.
 
-Features are binned once a row (a binary search over the model's borders); after that a thousand trees are byte
-comparisons, which the compiler does for a block of rows at a time.
+Features are binned once a row (by counting the model's borders below the value); after that a thousand trees are byte
+comparisons. The compiler does both for a block of rows at a time.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class SymmetricTrees:
 
     def predict(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum over the trees for each row of X (n, p), shape (n,)."""
-        out = np.full(len(X), self.base)
+        out = np.zeros(len(X))
         _evaluate(
             self.column, self.border, self.first_border, self.question_feature, self.question_bin, self.leaf, X, out
         )
-        return out
+        return out + self.base
 
     def state(self) -> State:
         """The arrays."""
@@ -110,43 +110,58 @@ class SymmetricTrees:
 def _evaluate(  # type: ignore[no-untyped-def]
     column, border, first_border, question_feature, question_bin, leaf, X, out
 ):
+    if X.shape[0] == 1:
+        out[0] += _one_row(column, border, first_border, question_feature, question_bin, leaf, X[0])
+        return
     features = column.shape[0]
     trees, depth = question_feature.shape
     bins = np.zeros((features, _BLOCK), np.uint8)
+    values = np.zeros(_BLOCK, np.float32)
+    above = np.zeros(_BLOCK, np.int32)
     number = np.zeros(_BLOCK, np.uint8)
     for start in range(0, X.shape[0], _BLOCK):
         size = min(_BLOCK, X.shape[0] - start)
         for feature in range(features):
-            first, last = first_border[feature], first_border[feature + 1]
-            source = column[feature]
             for row in range(size):
-                x = np.float32(X[start + row, source])
-                # The number of borders below x; a missing value is below them all.
-                low, high = first, last
-                while low < high:
-                    middle = (low + high) >> 1
-                    if x > border[middle]:
-                        low = middle + 1
-                    else:
-                        high = middle
-                bins[feature, row] = low - first
-        if size == 1:
-            for tree in range(trees):
-                position = 0
-                for level in range(depth):
-                    bin_ = bins[question_feature[tree, level], 0]
-                    position |= (bin_ > question_bin[tree, level]) << level
-                out[start] += leaf[tree, position]
-            continue
+                values[row] = X[start + row, column[feature]]
+            above[:] = 0
+            # A missing value is above no border. Counting all borders beats a binary search: it has no branches.
+            for i in range(first_border[feature], first_border[feature + 1]):
+                limit = border[i]
+                for row in range(_BLOCK):
+                    above[row] += values[row] > limit
+            for row in range(_BLOCK):
+                bins[feature, row] = above[row]
         for tree in range(trees):
             for row in range(_BLOCK):
                 number[row] = 0
             for level in range(depth):
                 line = bins[question_feature[tree, level]]
-                limit = question_bin[tree, level]
+                limit_bin = question_bin[tree, level]
                 bit = np.uint8(1 << level)
                 for row in range(_BLOCK):
-                    number[row] |= bit if line[row] > limit else np.uint8(0)
-            values = leaf[tree]
+                    number[row] |= bit if line[row] > limit_bin else np.uint8(0)
+            leaves = leaf[tree]
             for row in range(size):
-                out[start + row] += values[number[row]]
+                out[start + row] += leaves[number[row]]
+
+
+@njit(cache=True, nogil=True)
+def _one_row(column, border, first_border, question_feature, question_bin, leaf, x):  # type: ignore[no-untyped-def]
+    """What the trees add up to for one row; the sum is in the same order as that of a block."""
+    features = column.shape[0]
+    trees, depth = question_feature.shape
+    bins = np.empty(features, np.uint8)
+    for feature in range(features):
+        value = np.float32(x[column[feature]])
+        above = 0
+        for i in range(first_border[feature], first_border[feature + 1]):
+            above += value > border[i]
+        bins[feature] = above
+    total = 0.0
+    for tree in range(trees):
+        position = 0
+        for level in range(depth):
+            position |= (bins[question_feature[tree, level]] > question_bin[tree, level]) << level
+        total += leaf[tree, position]
+    return total
