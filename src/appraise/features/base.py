@@ -13,6 +13,10 @@ from appraise.datasets.table import Table
 from appraise.features.state import State
 
 
+#: No feature is larger: trees compare in single precision, which ends at 3.4e38.
+LARGEST = 1e38
+
+
 @dataclass(frozen=True, slots=True)
 class FitContext:
     """What a transformation may know besides the training rows.
@@ -59,7 +63,7 @@ class Transformation(ABC):
 
     @abstractmethod
     def transform(self, table: Table) -> NDArray[np.float64]:
-        """Features of shape (n, len(output_names_)); the table is not changed."""
+        """Features of shape (n, len(output_names_)), NaN or at most `LARGEST` in size; the table is not changed."""
 
     def fit_transform(self, table: Table, context: FitContext) -> NDArray[np.float64]:
         """Fit, and return the features of the training rows as a model may train on them.

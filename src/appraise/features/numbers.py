@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appraise.datasets.table import Table
-from appraise.features.base import FitContext, Transformation
+from appraise.features.base import LARGEST, FitContext, Transformation
 from appraise.features.state import State
 
 
@@ -26,8 +26,8 @@ class Numbers(Transformation):
         return self
 
     def transform(self, table: Table) -> NDArray[np.float64]:
-        """A copy of the columns, shape (n, columns)."""
-        return np.array(table.select(self.input_names_))
+        """The columns, shape (n, columns)."""
+        return np.minimum(np.maximum(table.select(self.input_names_), -LARGEST), LARGEST)
 
     def state(self) -> State:
         """The columns' names."""

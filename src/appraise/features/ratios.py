@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from appraise.datasets.table import Table
-from appraise.features.base import FitContext, Transformation
+from appraise.features.base import LARGEST, FitContext, Transformation
 from appraise.features.state import State
 
 #: At most so many size columns take part, the ones whose ranks follow the price most closely.
@@ -44,7 +44,7 @@ class Ratios(Transformation):
         sizes = table.select(self.input_names_)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             ratios = sizes[:, self._upper] / sizes[:, self._lower]
-        ratios[np.isinf(ratios)] = np.nan
+        ratios[np.abs(ratios) > LARGEST] = np.nan
         return ratios
 
     def state(self) -> State:
