@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from appraise.datasets.table import Table
 from appraise.features.state import State
 
-
 #: No feature is larger: trees compare in single precision, which ends at 3.4e38.
 LARGEST = 1e38
 
