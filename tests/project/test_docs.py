@@ -127,6 +127,21 @@ def test_only_settings_that_exist_are_documented():
         assert found <= known | examples, page.name
 
 
+def test_decisions_are_numbered_once_and_say_what_would_change_them():
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    numbers = [page.name[:4] for page in pages]
+    assert len(set(numbers)) == len(numbers), numbers
+    for page in pages:
+        assert page.read_text().startswith(f"# {int(page.name[:4])}. "), page.name
+        assert re.search(r"^## What would change", page.read_text(), flags=re.MULTILINE), page.name
+
+
+def test_decisions_that_the_code_names_exist():
+    for path in (ROOT / "src").rglob("*.py"):
+        for name in re.findall(r"docs/[\w/-]+\.md", path.read_text()):
+            assert (ROOT / name).exists(), f"{path.name} names {name}"
+
+
 def test_the_changelog_knows_this_version():
     from appraise import __version__
 
