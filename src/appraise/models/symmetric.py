@@ -53,8 +53,9 @@ class SymmetricTrees:
         """Sum over the trees for each row of X (n, p), shape (n,)."""
         out = np.zeros(len(X))
         _evaluate(
-            self.column, self.border, self.first_border, self.question_feature, self.question_bin, self.leaf, X, out
-        )
+            self.column, self.border, self.first_border, self.question_feature, self.question_bin, self.leaf,
+            np.ascontiguousarray(X), out,
+        )  # fmt: skip
         return out + self.base
 
     def state(self) -> State:
