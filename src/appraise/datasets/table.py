@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,12 +57,15 @@ class Table:
 
     def select(self, names: Sequence[str]) -> NDArray[np.float64]:
         """The named columns in that order, shape (n, len(names)); NaN for names that the table does not have."""
-        if tuple(names) == self.names:
+        wanted = tuple(names)
+        if wanted == self.names:
             return self.values
-        out = np.full((len(self), len(names)), np.nan)
-        for position, name in enumerate(names):
-            if name in self.names:
-                out[:, position] = self.column(name)
+        if not self.names:
+            return np.full((len(self), len(wanted)), np.nan)
+        positions, absent = _positions(self.names, wanted)
+        out = self.values.take(positions, axis=1)
+        if absent is not None:
+            out[:, absent] = np.nan
         return out
 
     def rows(self, index: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Table:
@@ -76,3 +80,12 @@ class Table:
         if any(part.names != names for part in parts):
             raise ValueError("tables of different columns cannot be stacked")
         return cls(names, np.concatenate([part.values for part in parts]))
+
+
+@lru_cache(maxsize=1024)
+def _positions(names: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp] | None]:
+    """Where each wanted column stands (anywhere for one that is not there), and which are not there, None for none."""
+    place = {name: position for position, name in reversed(list(enumerate(names)))}
+    positions = np.array([place.get(name, 0) for name in wanted], np.intp)
+    absent = np.array([i for i, name in enumerate(wanted) if name not in place], np.intp)
+    return positions, absent if len(absent) else None

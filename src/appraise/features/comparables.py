@@ -19,7 +19,7 @@ from appraise.datasets.table import Table
 from appraise.features.base import FitContext, Transformation
 from appraise.features.dates import YEAR
 from appraise.features.geometry import middle, place_columns, project
-from appraise.features.kernels import ATTRIBUTES, DAY, PRICE, X, Y, summarise
+from appraise.features.kernels import ATTRIBUTES, DAY, PRICE, X, Y, standardise, summarise
 from appraise.features.neighbours import Tree
 from appraise.features.ratios import rank_correlation
 from appraise.features.state import State
@@ -29,6 +29,9 @@ MAX_ATTRIBUTES = 8
 
 #: A sale's place is measured against the median distance to this neighbour.
 _REFERENCE_NEIGHBOUR = 32
+
+#: Leaves of a tree that one search visits: with more, neighbours change a little and errors not measurably.
+MOST_LEAVES = 32
 
 #: Standard deviations at which an attribute is cut off.
 _FARTHEST = 4.0
@@ -205,7 +208,7 @@ class Comparables(Transformation):
         known = records[~np.isnan(records[:, DAY]), DAY]
         last_day = float(known.max()) if len(known) else 0.0
         dated = self._with_days(records, last_day)
-        trees = tuple(Tree.build(self._points(dated, metric), days) for metric in self.metrics_)
+        trees = tuple(Tree.build(self._points(dated, step), days) for step in range(len(self.metrics_)))
         other = copy(self)
         other.pool_ = SalesPool(table, prices, records, trees, last_day)
         return other
@@ -267,6 +270,7 @@ class Comparables(Transformation):
             names += [f"{metric.name}_{part}" for part in _feature_names(metric, self.attributes_, self.dated_)]
         self.output_names_ = tuple(names)
         self._sizes = tuple(_arrays(metric) for metric in self.metrics_)
+        self._axes = tuple(self._coordinates(metric) for metric in self.metrics_)
         widths = [len(_feature_names(metric, self.attributes_, self.dated_)) for metric in self.metrics_]
         self._first = tuple(accumulate(widths, initial=0))
 
@@ -288,30 +292,43 @@ class Comparables(Transformation):
             place = table.select(self._place)
             place = np.where(np.isnan(place), self.origin_, place)
             out[:, X : Y + 1] = project(place, self.origin_)
-        values = table.select(self.attributes_)
-        values = np.where(np.isnan(values), self.fill_, values)
-        with np.errstate(over="ignore"):
-            standardised = (self._logged(values) - self.centre_) / self.scale_
-        out[:, ATTRIBUTES:] = np.minimum(np.maximum(standardised, -_FARTHEST), _FARTHEST)
+        standardise(
+            table.select(self.attributes_),
+            self.fill_,
+            self.log_shift_,
+            self.centre_,
+            self.scale_,
+            _FARTHEST,
+            out[:, ATTRIBUTES:],
+        )
         return out
 
-    def _points(self, records: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]:
-        parts: list[NDArray[np.float64]] = []
+    def _coordinates(self, metric: Metric) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Which columns of a record are the metric's coordinates, shape (d,), and what they are multiplied by."""
+        columns: list[int] = []
+        factors: list[float] = []
         if self.placed_ and metric.reach > 0:
-            parts.append(records[:, X : Y + 1] / (metric.reach * self.reference_))
+            columns += [X, Y]
+            factors += [1.0 / (metric.reach * self.reference_)] * 2
         if metric.likeness > 0:
-            parts.append(records[:, ATTRIBUTES:] * (metric.likeness * self.weights_))
+            columns += range(ATTRIBUTES, ATTRIBUTES + len(self.attributes_))
+            factors += (metric.likeness * self.weights_).tolist()
         if self.dated_ and metric.years > 0:
-            parts.append(records[:, DAY : DAY + 1] * (metric.years / YEAR))
-        return np.concatenate(parts, axis=1)
+            columns.append(DAY)
+            factors.append(metric.years / YEAR)
+        return np.array(columns, np.int64), np.array(factors)
+
+    def _points(self, records: NDArray[np.float64], step: int) -> NDArray[np.float64]:
+        columns, factors = self._axes[step]
+        return records[:, columns] * factors
 
     def _summarise(self, own: NDArray[np.float64], exclude: NDArray[np.int64]) -> NDArray[np.float64]:
         out = np.empty((len(own), len(self.output_names_)))
         before = self._known_before(own)
         for step, (metric, tree) in enumerate(zip(self.metrics_, self.pool_.trees, strict=True)):
             summarise(
-                *tree.arrays(), self.pool_.records, self._points(own, metric).astype(np.float32), own, before, exclude,
-                metric.neighbours, *self._sizes[step], self.dated_, out, self._first[step], self._first[step + 1],
+                *tree.arrays(), self.pool_.records, own, before, exclude, *self._axes[step], metric.neighbours,
+                MOST_LEAVES, *self._sizes[step], self.dated_, out, self._first[step], self._first[step + 1],
             )  # fmt: skip
         return out
 
@@ -322,7 +339,7 @@ class Comparables(Transformation):
         own = self._with_days(self.records(table.rows(slice(0, 1))), self.pool_.last_day)
         ranking = next(i for i, metric in enumerate(self.metrics_) if metric.likeness > 0)
         positions, likeness = self.pool_.trees[ranking].query(
-            self._points(own, self.metrics_[ranking]), count, before=self._known_before(own)
+            self._points(own, ranking), count, before=self._known_before(own)
         )
         found = positions[0] >= 0
         sales = self.pool_.records[positions[0][found]]

@@ -160,11 +160,13 @@ def summarise(  # type: ignore[no-untyped-def]
     upper,
     first_day,
     records,
-    queries,
     own,
     before,
     exclude,
+    dimensions,
+    factors,
     k,
+    most_leaves,
     mean_sizes,
     quantile_sizes,
     probabilities,
@@ -185,11 +187,12 @@ def summarise(  # type: ignore[no-untyped-def]
     Args:
         points, index, days, lower, upper, first_day: a `neighbours.Tree`.
         records: (pool, 4 + m) price, day, x, y and m standardised attributes of each sale.
-        queries: (n, d) the rows in the metric's coordinates, float32.
         own: (n, 4 + m) the rows in the layout of `records`; prices are not read.
         before: (n,) only sales of an earlier day count.
         exclude: (n,) position in the pool of the row itself, -1 where it is not in it.
+        dimensions, factors: (d,) columns of a record that are the coordinates, and what they are multiplied by.
         k: neighbours sought.
+        most_leaves: leaves of the tree that are searched.
         mean_sizes, quantile_sizes, probabilities, distance_sizes, bandwidths, context_sizes, spread_size,
             place_planes, attribute_planes: what to compute; empty arrays leave a part out.
         softening: added to distances before they are inverted.
@@ -207,10 +210,13 @@ def summarise(  # type: ignore[no-untyped-def]
     design = np.empty((k, 3 + attributes))
     gram = np.empty((3 + attributes, 3 + attributes))
     solution = np.empty(3 + attributes)
-    for row in range(queries.shape[0]):
+    query = np.empty(dimensions.shape[0], np.float32)
+    for row in range(own.shape[0]):
+        for dim in range(dimensions.shape[0]):
+            query[dim] = own[row, dimensions[dim]] * factors[dim]
         count = nearest(
-            points, index, days, lower, upper, first_day, queries[row], before[row], exclude[row], heap_distance,
-            heap_index,
+            points, index, days, lower, upper, first_day, query, before[row], exclude[row], most_leaves,
+            heap_distance, heap_index,
         )  # fmt: skip
         result = out[row, start:stop]
         if count == 0:
@@ -260,3 +266,26 @@ def summarise(  # type: ignore[no-untyped-def]
             ridge = _ATTRIBUTE_RIDGE if with_attributes else _PLACE_RIDGE
             result[at] = _plane(design, price, weight, n, width, ridge, gram, solution)
             at += 1
+
+
+@njit(cache=True, nogil=True)
+def standardise(values, fill, log_shift, centre, scale, farthest, out):  # type: ignore[no-untyped-def]
+    """Write attributes as `Comparables` measures them: filled, logged, centred, scaled and cut off.
+
+    Args:
+        values: (n, m) attributes.
+        fill: (m,) what stands for a missing value.
+        log_shift: (m,) what is added before the logarithm is taken; 0 takes none.
+        centre, scale: (m,) mean and standard deviation.
+        farthest: standard deviations at which a value is cut off.
+        out: (n, m) result.
+    """
+    for row in range(values.shape[0]):
+        for column in range(values.shape[1]):
+            value = values[row, column]
+            if np.isnan(value):
+                value = fill[column]
+            if log_shift[column] > 0:
+                # A request may name a size below anything seen in training, where the logarithm has no value.
+                value = np.log(max(value, 0.0) + log_shift[column])
+            out[row, column] = min(max((value - centre[column]) / scale[column], -farthest), farthest)

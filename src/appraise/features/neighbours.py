@@ -19,6 +19,9 @@ LEAF = 32
 #: uncorrected, it would hide points that are equally far.
 _ROUNDING = np.float32(1.0 - 4e-6)
 
+#: As many leaves as a search may need to be exact.
+EVERY_LEAF = 2**62
+
 #: Depth of the traversal stack; a balanced tree of 2**48 leaves would fit.
 _STACK = 64
 
@@ -211,12 +214,14 @@ def _sift_down(heap_distance, heap_index, size):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
 def nearest(  # type: ignore[no-untyped-def]
-    points, index, days, lower, upper, first_day, query, before, exclude, heap_distance, heap_index
+    points, index, days, lower, upper, first_day, query, before, exclude, most_leaves, heap_distance, heap_index
 ):
     """Fill the buffers with the nearest points, nearest first, ties by position; return how many there are.
 
-    `heap_distance` (float32, squared distances) and `heap_index` (int32) have length k and serve as the heap.
+    `heap_distance` (float32, squared distances) and `heap_index` (int32) have length k and serve as the heap. The
+    search ends after `most_leaves` leaves: in many dimensions most of the time goes into proving what was found early.
     """
+    visited = 0
     k = heap_distance.shape[0]
     d = query.shape[0]
     for i in range(k):
@@ -268,6 +273,10 @@ def nearest(  # type: ignore[no-untyped-def]
                     node_stack[top], from_stack[top], to_stack[top], bound_stack[top] = right, middle, b, right_bound
                     top += 1
             continue
+        # Leaves without a known sale are passed by: a search that ends must not end with nothing.
+        if visited >= most_leaves and heap_distance[0] < np.inf:
+            break
+        visited += 1
         for lane in range(LEAF):
             leaf_distance[lane] = 0
         for dim in range(d):
@@ -306,8 +315,8 @@ def _query_all(  # type: ignore[no-untyped-def]
     heap_index = np.empty(k, np.int32)
     for row in range(queries.shape[0]):
         count = nearest(
-            points, index, days, lower, upper, first_day, queries[row], before[row], exclude[row], heap_distance,
-            heap_index,
+            points, index, days, lower, upper, first_day, queries[row], before[row], exclude[row], EVERY_LEAF,
+            heap_distance, heap_index,
         )  # fmt: skip
         for i in range(k):
             found[row, i] = heap_index[i] if i < count else -1
