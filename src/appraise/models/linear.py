@@ -49,20 +49,24 @@ class LinearRegression(Model):
         filled = np.where(np.isnan(X), model.fill_, X)
         model.centre_ = filled.mean(axis=0)
         model.scale_ = filled.std(axis=0)
-        model.scale_[model.scale_ < 1e-12] = np.inf
-        Z = model._standardised(X)
+        constant = (filled.min(axis=0) == filled.max(axis=0)) | (model.scale_ < 1e-12)
+        model.scale_[constant] = np.inf
+        Z = model.standardised(X)
         gram = Z.T @ Z
         gram[np.diag_indices_from(gram)] += penalty * len(Z)
         model.intercept_ = float(y.mean())
         model.coefficients_ = np.asarray(np.linalg.lstsq(gram, Z.T @ (y - model.intercept_), rcond=None)[0], np.float64)
+        model.coefficients_[constant] = 0.0
         return model
 
-    def _standardised(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+    def standardised(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Features filled, and in standard deviations from their mean over the training rows, shape (n, p)."""
         return np.clip((np.where(np.isnan(X), self.fill_, X) - self.centre_) / self.scale_, -_CLIP, _CLIP)
 
     def predict(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Prices on the model's scale, shape (n,)."""
-        return self._standardised(X) @ self.coefficients_ + self.intercept_
+        # Not a matrix product, whose last bit depends on how many rows there are.
+        return (self.standardised(np.ascontiguousarray(X)) * self.coefficients_).sum(axis=1) + self.intercept_
 
     def importances(self) -> NDArray[np.float64]:
         """Absolute standardised coefficients as shares."""
