@@ -209,12 +209,12 @@ class Predictor:
         return _joined(list(_executor().map(lambda piece: self._value_piece(piece, level), pieces)))
 
     def _value_piece(self, table: Table, level: float) -> Estimates:
-        table = self._dated(table)
+        table = self.dated(table)
         features = self.pipeline.transform(table)
         centre = self.model.predict(features)
         spread = self.intervals.scale(features, centre)
         if self.level is not None:
-            centre = centre + self._level_shift(table, centre)
+            centre = centre + self.level_shift(table, centre)
         stale = self._stale(table)
         half = spread * self.intervals.quantiles(level, stale)
         half_fsd = spread * self.intervals.quantiles(FSD_LEVEL, stale)
@@ -228,7 +228,7 @@ class Predictor:
             lower = np.maximum(lower, 0.0)
         return Estimates(estimate, lower, upper, level, fsd, self._warnings(table))
 
-    def _dated(self, table: Table) -> Table:
+    def dated(self, table: Table) -> Table:
         """The table with today's date where a row has none."""
         date = self.spec.sale_date
         if date is None:
@@ -247,7 +247,8 @@ class Predictor:
             return np.zeros(len(table), np.bool_)
         return table.column(self.spec.sale_date.name) - self.last_sale > self.window_days
 
-    def _level_shift(self, table: Table, centre: NDArray[np.float64]) -> NDArray[np.float64]:
+    def level_shift(self, table: Table, centre: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the market level adds on the model's scale to predictions (n,) of dated rows, shape (n,)."""
         if self.level is None or self.spec.sale_date is None:
             return np.zeros(len(centre))
         level = self.level.at(table.column(self.spec.sale_date.name))
@@ -311,7 +312,7 @@ class Predictor:
         """The known sales nearest to one checked row in place and likeness, nearest first."""
         if self.pipeline.comparables_ is None:
             return ()
-        table = self._dated(self.vocabulary.encode_rows([row]))
+        table = self.dated(self.vocabulary.encode_rows([row]))
         found = self.pipeline.nearest_sales(table, count)
         pool = self.pipeline.comparables_.pool_
         date = self.spec.sale_date
