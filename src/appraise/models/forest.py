@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from appraise.features.state import State
 
+_ARRAYS = ("root", "feature", "threshold", "left", "right", "missing_left", "value", "cover")
+
 
 @dataclass(frozen=True, slots=True)
 class Forest:
@@ -27,6 +29,7 @@ class Forest:
         left, right: (N,) children.
         missing_left: (N,) whether a missing value goes left.
         value: (N,) what a leaf adds.
+        cover: (N,) training weight that reached each node, as the library counts it.
         base: added to the sum over trees.
         single: whether values are rounded to single precision first, as the library that grew the trees does.
     """
@@ -38,29 +41,34 @@ class Forest:
     right: NDArray[np.int32]
     missing_left: NDArray[np.bool_]
     value: NDArray[np.float64]
+    cover: NDArray[np.float64]
     base: float
     single: bool
 
     def predict(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum over the trees for each row of X (n, p), shape (n,)."""
-        values = X.astype(np.float32).astype(np.float64) if self.single else np.ascontiguousarray(X)
+        values = self.rounded(X)
         out = np.empty(len(X))
         _evaluate(
             self.root, self.feature, self.threshold, self.left, self.right, self.missing_left, self.value, values, out
         )
         return out + self.base
 
+    def rounded(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """X as it is compared with thresholds, C-contiguous."""
+        return X.astype(np.float32).astype(np.float64) if self.single else np.ascontiguousarray(X)
+
     def state(self) -> State:
         """The arrays."""
-        names = ("root", "feature", "threshold", "left", "right", "missing_left", "value")
         return State(
-            data={"base": self.base, "single": self.single}, arrays={name: getattr(self, name) for name in names}
+            data={"base": self.base, "single": self.single}, arrays={name: getattr(self, name) for name in _ARRAYS}
         )
 
     @classmethod
     def from_state(cls, state: State) -> Self:
         """The inverse of `state`."""
-        return cls(**state.arrays, base=state.data["base"], single=state.data["single"])
+        arrays = {name: state.arrays[name] for name in _ARRAYS}
+        return cls(**arrays, base=state.data["base"], single=state.data["single"])
 
 
 @njit(cache=True, nogil=True)
@@ -82,10 +90,10 @@ class _Builder:
 
     def __init__(self) -> None:
         self.root: list[int] = []
-        self.nodes: list[tuple[int, float, int, int, bool, float]] = []
+        self.nodes: list[tuple[int, float, int, int, bool, float, float]] = []
 
     def build(self, *, base: float, single: bool) -> Forest:
-        feature, threshold, left, right, missing_left, value = zip(*self.nodes, strict=True)
+        feature, threshold, left, right, missing_left, value, cover = zip(*self.nodes, strict=True)
         return Forest(
             root=np.array(self.root, np.int32),
             feature=np.array(feature, np.int32),
@@ -94,6 +102,7 @@ class _Builder:
             right=np.array(right, np.int32),
             missing_left=np.array(missing_left, np.bool_),
             value=np.array(value, np.float64),
+            cover=np.array(cover, np.float64),
             base=base,
             single=single,
         )
@@ -116,6 +125,7 @@ def from_sklearn(trees: list[Any], *, weight: float) -> Forest:
                     offset + int(tree.children_right[node]),
                     bool(tree.missing_go_to_left[node]),
                     weight * float(tree.value[node, 0, 0]),
+                    float(tree.weighted_n_node_samples[node]),
                 )
             )
     return builder.build(base=0.0, single=True)
@@ -140,6 +150,7 @@ def from_xgboost(model: dict[str, Any]) -> Forest:
                     offset + tree["right_children"][node],
                     bool(tree["default_left"][node]),
                     float(conditions[node]) if is_leaf else 0.0,
+                    float(tree["sum_hessian"][node]),
                 )
             )
     base = str(learner["learner_model_param"]["base_score"]).strip("[]")
@@ -153,14 +164,17 @@ def from_lightgbm(model: dict[str, Any]) -> Forest:
     def add(node: dict[str, Any]) -> int:
         position = len(builder.nodes)
         if "leaf_value" in node:
-            builder.nodes.append((-1, 0.0, -1, -1, False, float(node["leaf_value"])))
+            # A tree that is a single leaf counts no rows.
+            cover = float(node.get("leaf_count", 1))
+            builder.nodes.append((-1, 0.0, -1, -1, False, float(node["leaf_value"]), cover))
             return position
-        builder.nodes.append((0, 0.0, 0, 0, False, 0.0))
+        builder.nodes.append((0, 0.0, 0, 0, False, 0.0, 0.0))
         left, right = add(node["left_child"]), add(node["right_child"])
         threshold = float(node["threshold"])
         # Without missing values in training LightGBM reads a missing value as zero.
         missing_left = threshold >= 0.0 if node["missing_type"] == "None" else bool(node["default_left"])
-        builder.nodes[position] = (int(node["split_feature"]), threshold, left, right, missing_left, 0.0)
+        cover = float(node["internal_count"])
+        builder.nodes[position] = (int(node["split_feature"]), threshold, left, right, missing_left, 0.0, cover)
         return position
 
     for tree in model["tree_info"]:

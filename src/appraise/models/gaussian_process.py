@@ -119,6 +119,13 @@ class GaussianProcess(Model):
         """Posterior mean on the model's scale, kept within the range of the known prices, shape (n,)."""
         queries = Scaled.by(self._points(X), self.theta_)
         mean = posterior_mean(queries, self._known, self.weights_, self.theta_) * self.spread_ + self.mean_
+        return self._on_scale(mean)
+
+    def prior_mean(self) -> float:
+        """What is predicted of a row that is like no known one, on the model's scale."""
+        return float(self._on_scale(np.array([self.mean_]))[0])
+
+    def _on_scale(self, mean: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.clip(np.exp(mean) * self.smearing_ if self.logarithmic_ else mean, *self.range_)
 
     def importances(self) -> NDArray[np.float64]:
