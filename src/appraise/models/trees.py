@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from appraise.errors import FitError
 from appraise.features.state import State
 from appraise.models.base import LearningCurve, Model, TrainingData, shares, together
 from appraise.models.forest import Forest, from_lightgbm, from_sklearn, from_xgboost
@@ -76,21 +77,31 @@ class TreeModel(Model):
 
     def fit(self, data: TrainingData) -> Self:
         """Grow on the training rows."""
-        self._grow(data, data.X, data.y, iterations=None)
+        self.grow(data, data.X, data.y, iterations=None)
         return self
 
     def refit(self, data: TrainingData) -> Self:
         """Grow on all rows, as many iterations as `fit` found and more in proportion to the rows."""
         model = type(self)(self.parameters)
         X, y = together(data)
-        model._grow(data, X, y, iterations=round(self.iterations_ * len(X) / len(data.X)))
+        model.grow(data, X, y, iterations=round(self.iterations_ * len(X) / len(data.X)))
         return model
 
     @abstractmethod
-    def _grow(
+    def grow(
         self, data: TrainingData, X: NDArray[np.float64], y: NDArray[np.float64], *, iterations: int | None
     ) -> None:
-        """Set the fitted names; `iterations` None stops by validation."""
+        """Fit on rows of the caller's choice.
+
+        Args:
+            data: seed, threads and, for stopping, validation rows.
+            X: (n, p) features.
+            y: (n,) target.
+            iterations: how many; None stops by the validation rows. Models that do not boost know none.
+
+        Raises:
+            FitError: when the library refuses the rows.
+        """
 
 
 class DecisionTree(TreeModel):
@@ -99,15 +110,20 @@ class DecisionTree(TreeModel):
     kind = "decision_tree"
     defaults: ClassVar[Parameters] = {"max_depth": 10, "min_samples_leaf": 15}
 
-    def _grow(
-        self, data: TrainingData, X: NDArray[np.float64], y: NDArray[np.float64], *, iterations: int | None
+    def grow(
+        self,
+        data: TrainingData,
+        X: NDArray[np.float64],
+        y: NDArray[np.float64],
+        *,
+        iterations: int | None,  # noqa: ARG002
     ) -> None:
         from sklearn.tree import DecisionTreeRegressor
 
         tree = DecisionTreeRegressor(random_state=data.seed, **self.parameters).fit(X, y)
         self.trees_ = from_sklearn([tree], weight=1.0)
         self.importances_ = shares(np.asarray(tree.feature_importances_))
-        self.iterations_ = iterations or 1
+        self.iterations_ = 1
         data.report(1, 1)
 
 
@@ -115,10 +131,15 @@ class RandomForest(TreeModel):
     """Averaged trees on bootstrap samples (scikit-learn)."""
 
     kind = "random_forest"
-    defaults: ClassVar[Parameters] = {"n_estimators": 150, "min_samples_leaf": 3, "max_features": 0.33}
+    defaults: ClassVar[Parameters] = {"n_estimators": 100, "min_samples_leaf": 3, "max_features": 0.2}
 
-    def _grow(
-        self, data: TrainingData, X: NDArray[np.float64], y: NDArray[np.float64], *, iterations: int | None
+    def grow(
+        self,
+        data: TrainingData,
+        X: NDArray[np.float64],
+        y: NDArray[np.float64],
+        *,
+        iterations: int | None,  # noqa: ARG002
     ) -> None:
         from sklearn.ensemble import RandomForestRegressor
 
@@ -126,7 +147,7 @@ class RandomForest(TreeModel):
         trees = list(forest.estimators_)
         self.trees_ = from_sklearn(trees, weight=1.0 / len(trees))
         self.importances_ = shares(np.asarray(forest.feature_importances_))
-        self.iterations_ = iterations or len(trees)
+        self.iterations_ = len(trees)
         data.report(len(trees), len(trees))
 
 
@@ -144,7 +165,7 @@ class XGBoost(TreeModel):
         "reg_lambda": 3.0,
     }
 
-    def _grow(
+    def grow(
         self, data: TrainingData, X: NDArray[np.float64], y: NDArray[np.float64], *, iterations: int | None
     ) -> None:
         import xgboost
@@ -199,7 +220,7 @@ class LightGBM(TreeModel):
         "reg_lambda": 3.0,
     }
 
-    def _grow(
+    def grow(
         self, data: TrainingData, X: NDArray[np.float64], y: NDArray[np.float64], *, iterations: int | None
     ) -> None:
         import lightgbm
@@ -253,7 +274,7 @@ class CatBoost(TreeModel):
         "rsm": 0.25,
     }
 
-    def _grow(
+    def grow(
         self, data: TrainingData, X: NDArray[np.float64], y: NDArray[np.float64], *, iterations: int | None
     ) -> None:
         import catboost
@@ -276,15 +297,18 @@ class CatBoost(TreeModel):
             allow_writing_files=False,
             verbose=False,
         )
-        if iterations:
-            booster.fit(catboost.Pool(X, y), callbacks=[Report()])
-        else:
-            booster.fit(
-                catboost.Pool(X, y),
-                eval_set=catboost.Pool(data.X_val, data.y_val),
-                early_stopping_rounds=PATIENCE,
-                callbacks=[Report()],
-            )
+        stopping: dict[str, Any] = {}
+        if not iterations:
+            stopping = {"eval_set": catboost.Pool(data.X_val, data.y_val), "early_stopping_rounds": PATIENCE}
+        try:
+            booster.fit(catboost.Pool(X, y), callbacks=[Report()], **stopping)
+        except catboost.CatBoostError as error:
+            reason = str(error).rpartition(": ")[2].rstrip(".").lower()
+            raise FitError(
+                f"CatBoost cannot be trained on {len(X):,} rows: {reason}",
+                hint="a model needs features and prices that differ: `appraise data` shows what the columns hold",
+            ) from error
+        if not iterations:
             history = booster.get_evals_result()
             self.curve_ = curve(history["learn"]["RMSE"], history["validation"]["RMSE"])
         self.iterations_ = int(booster.tree_count_)
@@ -309,11 +333,11 @@ class DeepCatBoost(CatBoost):
 
 
 def curve(train: list[float], validation: list[float]) -> LearningCurve:
-    """A learning curve of at most sixty points, the last one kept."""
-    step = max(1, len(validation) // _CURVE_POINTS)
-    kept = sorted({*range(0, len(validation), step), len(validation) - 1})
+    """A learning curve of at most sixty points, evenly spread, the first and the last among them."""
+    points = min(len(validation), _CURVE_POINTS)
+    kept = np.linspace(0, len(validation) - 1, points).round().astype(int)
     return LearningCurve(
-        iterations=tuple(i + 1 for i in kept),
+        iterations=tuple(int(i) + 1 for i in kept),
         train=tuple(float(train[i]) for i in kept),
         validation=tuple(float(validation[i]) for i in kept),
     )
