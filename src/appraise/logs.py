@@ -40,6 +40,7 @@ def configure(*, level: Level, format: Format) -> None:  # noqa: A002
     as_json = format == "json" or (format == "auto" and not sys.stderr.isatty())
     handler = _StderrHandler()
     handler.setFormatter(_formatter(as_json=as_json))
+    handler.setLevel(_number(level))
     root = logging.getLogger()
     for old in [old for old in root.handlers if isinstance(old, _StderrHandler)]:
         root.removeHandler(old)

@@ -17,9 +17,6 @@ from appraise.cli.program import run
 
 ROOT = Path(__file__).parents[2]
 
-# One process trains, and the tests that use what it trained stay in it.
-pytestmark = pytest.mark.xdist_group("trained")
-
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:

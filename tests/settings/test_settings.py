@@ -114,10 +114,10 @@ def test_a_misspelt_setting_is_answered_with_the_one_that_was_meant(folder, monk
 
 def test_unknown_variables_are_told_apart_from_settings(monkeypatch):
     monkeypatch.setenv("APPRAISE_DATADIR", "x")
-    monkeypatch.setenv("APPRAISE_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("APPRAISE_PORT_8000_TCP_PROTO", "tcp")
     monkeypatch.setenv("APPRAISE_HOME", "x")
     load_settings()
-    assert unknown_variables() == (("APPRAISE_DATADIR", "APPRAISE_DATA_DIR"), ("APPRAISE_SERVICE_HOST", None))
+    assert unknown_variables() == (("APPRAISE_DATADIR", "APPRAISE_DATA_DIR"), ("APPRAISE_PORT_8000_TCP_PROTO", None))
 
 
 def test_a_password_in_a_wrong_address_is_not_shown(monkeypatch):

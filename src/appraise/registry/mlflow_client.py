@@ -22,9 +22,10 @@ _SQLITE = "sqlite:///"
 _CREDENTIALS = re.compile(r"://[^@/\s]*@")
 _CHATTY = ("alembic", "botocore", "boto3", "urllib3")
 _LONGEST = 300
-# MLflow waits for up to four minutes for a server that is away, shows its own progress bars and reports its use to
-# its makers, unless its environment says otherwise. It reads the environment alone.
+# MLflow waits for up to four minutes for a server that is away, formats logs and draws bars of its own, and reports
+# its use to its makers, unless its environment says otherwise. It reads the environment alone.
 _ENVIRONMENT = {
+    "MLFLOW_CONFIGURE_LOGGING": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
