@@ -94,6 +94,14 @@ def test_however_it_grew(grow: Callable[..., Grown], parameters: dict[str, Any])
     _assert_equal(grow(X, y, **parameters), X)
 
 
+def test_scale_and_bias_are_the_models(grow: Callable[..., Grown], tmp_path: Path) -> None:
+    X, y = _sales(200)
+    _, booster = grow(X, y)
+    booster.set_scale_and_bias(0.5, 3.0)
+    booster.save_model(str(tmp_path / "scaled.json"), format="json")
+    _assert_equal((SymmetricTrees.from_catboost(json.loads((tmp_path / "scaled.json").read_text())), booster), X)
+
+
 @pytest.mark.parametrize("rows", [2, 3, 5, 9])
 def test_trees_that_could_not_grow_deep(grow: Callable[..., Grown], rows: int) -> None:
     X, y = _sales(rows, gaps=False)
