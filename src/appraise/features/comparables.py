@@ -292,15 +292,8 @@ class Comparables(Transformation):
             place = table.select(self._place)
             place = np.where(np.isnan(place), self.origin_, place)
             out[:, X : Y + 1] = project(place, self.origin_)
-        standardise(
-            table.select(self.attributes_),
-            self.fill_,
-            self.log_shift_,
-            self.centre_,
-            self.scale_,
-            _FARTHEST,
-            out[:, ATTRIBUTES:],
-        )
+        values = table.select(self.attributes_)
+        standardise(values, self.fill_, self.log_shift_, self.centre_, self.scale_, _FARTHEST, out)
         return out
 
     def _coordinates(self, metric: Metric) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

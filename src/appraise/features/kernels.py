@@ -278,7 +278,7 @@ def standardise(values, fill, log_shift, centre, scale, farthest, out):  # type:
         log_shift: (m,) what is added before the logarithm is taken; 0 takes none.
         centre, scale: (m,) mean and standard deviation.
         farthest: standard deviations at which a value is cut off.
-        out: (n, m) result.
+        out: (n, 4 + m) records, whose attributes are written.
     """
     for row in range(values.shape[0]):
         for column in range(values.shape[1]):
@@ -288,4 +288,4 @@ def standardise(values, fill, log_shift, centre, scale, farthest, out):  # type:
             if log_shift[column] > 0:
                 # A request may name a size below anything seen in training, where the logarithm has no value.
                 value = np.log(max(value, 0.0) + log_shift[column])
-            out[row, column] = min(max((value - centre[column]) / scale[column], -farthest), farthest)
+            out[row, ATTRIBUTES + column] = min(max((value - centre[column]) / scale[column], -farthest), farthest)
