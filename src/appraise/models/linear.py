@@ -66,8 +66,8 @@ class LinearRegression(Model):
     def predict(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Prices on the model's scale, shape (n,)."""
         # Not a matrix product, whose last bit depends on how many rows there are.
-        terms: NDArray[np.float64] = self.standardised(np.ascontiguousarray(X)) * self.coefficients_
-        return terms.sum(axis=1) + self.intercept_
+        total: NDArray[np.float64] = (self.standardised(np.ascontiguousarray(X)) * self.coefficients_).sum(axis=1)
+        return total + self.intercept_
 
     def importances(self) -> NDArray[np.float64]:
         """Absolute standardised coefficients as shares."""
