@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from appraise.jobs.workspace import Workspace
 from appraise.registry.mlflow_registry import Registry
 from appraise.settings import Settings
+
+if TYPE_CHECKING:
+    from appraise.jobs.serve import ServePlan
+    from appraise.jobs.workspace import Workspace
 
 
 def build_registry(settings: Settings) -> Registry:
@@ -24,6 +28,8 @@ def build_registry(settings: Settings) -> Registry:
 
 def build_workspace(settings: Settings) -> Workspace:
     """What every job is given."""
+    from appraise.jobs.workspace import Workspace
+
     return Workspace(
         home=settings.home.absolute(),
         registry=build_registry(settings),
@@ -36,6 +42,43 @@ def build_workspace(settings: Settings) -> Workspace:
         recording_lag_days=settings.market.recording_lag_days,
         window_days=settings.market.window_days,
         s3_endpoint=settings.s3.endpoint,
+    )
+
+
+def build_serve_plan(settings: Settings, *, names: tuple[str, ...] = (), insecure: bool = False) -> ServePlan:
+    """How to serve models over HTTP.
+
+    Args:
+        settings: where models are, and what is allowed.
+        names: the models; every registered one where empty.
+        insecure: serve other machines without keys.
+    """
+    # Not `Workspace`: what trains takes long to import, and a server should start soon.
+    from appraise.jobs.serve import ServePlan
+    from appraise.serving.rest.limits import Limits
+
+    serve = settings.serve
+    return ServePlan(
+        registry=build_registry(settings),
+        home=settings.home.absolute(),
+        names=names,
+        host=serve.host,
+        port=serve.port,
+        workers=serve.workers,
+        insecure=insecure,
+        limits=Limits(
+            max_batch_rows=serve.max_batch_rows,
+            max_body_bytes=int(serve.max_body),
+            request_seconds=serve.request_seconds,
+            queue=serve.queue,
+            max_connections=serve.max_connections,
+            rate_per_second=serve.rate_per_second,
+            cors_origins=serve.cors_origins,
+        ),
+        drain_seconds=serve.drain_seconds,
+        finish_seconds=serve.finish_seconds,
+        log_level=settings.log.level,
+        log_format=settings.log.format,
     )
 
 

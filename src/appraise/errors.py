@@ -6,6 +6,7 @@ letter); nothing here knows of them.
 
     AppraiseError
     +-- SettingsError            a setting that cannot be used
+    |   +-- UnknownKeyError      no API key of that id or name
     +-- SpecError                a dataset spec that is wrong, with its file and line
     +-- DataError                data that cannot be read, or that do not fit the spec
     |   +-- DownloadError        a public dataset that could not be fetched
@@ -43,6 +44,10 @@ class AppraiseError(Exception):
 
 class SettingsError(AppraiseError):
     """A setting that cannot be used."""
+
+
+class UnknownKeyError(SettingsError):
+    """No API key of that id or name."""
 
 
 class SpecError(AppraiseError):

@@ -104,6 +104,33 @@ class MlflowSettings(_Section):
     )
 
 
+class ServeSettings(_Section):
+    """The REST service."""
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    workers: int = Field(default=1, ge=1, le=256, description="processes that share the port")
+    max_batch_rows: int = Field(default=10_000, ge=1, description="most rows of one batch")
+    max_body: ByteSize = Field(default=ByteSize(16 * 2**20), gt=0, description="most bytes of one body (`16MiB`)")
+    request_seconds: float = Field(
+        default=10.0, gt=0, allow_inf_nan=False, description="time in which a request must have arrived whole"
+    )
+    queue: int = Field(default=1024, ge=1, description="most rows that wait to be valued at a time, in one process")
+    max_connections: int = Field(default=10_000, ge=1, description="most clients connected at a time, to one process")
+    rate_per_second: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="requests of one API key in a second; no limit where unset"
+    )
+    cors_origins: tuple[str, ...] = Field(
+        default=(), description="origins whose pages may call the service from a browser; `*` is any"
+    )
+    drain_seconds: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="how long to answer as not ready before the end"
+    )
+    finish_seconds: float = Field(
+        default=10.0, gt=0, allow_inf_nan=False, description="how long requests that have begun may take at the end"
+    )
+
+
 class S3Settings(_Section):
     """The S3 service; credentials come from the environment and files that the AWS tools read."""
 
@@ -137,6 +164,7 @@ class Settings(BaseSettings):
     market: MarketSettings = MarketSettings()
     mlflow: MlflowSettings = MlflowSettings()
     s3: S3Settings = S3Settings()
+    serve: ServeSettings = ServeSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from appraise import __version__
-from appraise.cli import data, evaluate, init, models, predict, simulate, train, tune
+from appraise.cli import data, evaluate, init, keys, models, predict, serve, simulate, train, tune
 from appraise.cli.session import Session
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
     epilog="Settings come from flags, APPRAISE_ variables and appraise.toml, in this order.",
 )
 _models = typer.Typer(invoke_without_command=True, help="See the registered models.")
+_keys = typer.Typer(invoke_without_command=True, help="Make, list and revoke API keys.")
 
 
 def _add(group: typer.Typer, name: str, verb: Callable[..., None], examples: str) -> None:
@@ -76,6 +77,12 @@ def _models_root(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
+@_keys.callback()
+def _keys_root(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
 _add(app, "init", init.init, init.EXAMPLES)
 _add(app, "simulate", simulate.simulate, simulate.EXAMPLES)
 _add(app, "data", data.data, data.EXAMPLES)
@@ -83,6 +90,11 @@ _add(app, "train", train.train, train.EXAMPLES)
 _add(app, "tune", tune.tune, tune.EXAMPLES)
 _add(app, "evaluate", evaluate.evaluate, evaluate.EXAMPLES)
 _add(app, "predict", predict.predict, predict.EXAMPLES)
+_add(app, "serve", serve.serve, serve.EXAMPLES)
 app.add_typer(_models, name="models")
 _add(_models, "list", models.list_models, models.LIST_EXAMPLES)
 _add(_models, "show", models.show_model, models.SHOW_EXAMPLES)
+app.add_typer(_keys, name="keys")
+_add(_keys, "create", keys.create, keys.CREATE_EXAMPLES)
+_add(_keys, "list", keys.list_keys, keys.LIST_EXAMPLES)
+_add(_keys, "revoke", keys.revoke, keys.REVOKE_EXAMPLES)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from appraise.jobs.workspace import Workspace
+    from appraise.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,13 @@ class Session:
         Raises:
             SettingsError: a setting that cannot be used.
         """
-        from appraise import bootstrap, logs
+        from appraise import bootstrap
+
+        return bootstrap.build_workspace(self.settings(flags))
+
+    def settings(self, flags: Mapping[str, object] | None = None) -> Settings:
+        """Read the settings and begin to log; arguments and errors are those of `open`."""
+        from appraise import logs
         from appraise.settings import load_settings, unknown_variables
 
         settings = load_settings({**self.flags, **(flags or {})})
@@ -37,4 +44,4 @@ class Session:
         log = logs.get_logger(__name__)
         for name, meant in unknown_variables():
             log.warning("this environment variable is not a setting", variable=name, did_you_mean=meant)
-        return bootstrap.build_workspace(settings)
+        return settings

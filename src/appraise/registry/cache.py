@@ -26,6 +26,10 @@ class BundleCache:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    def names(self) -> tuple[str, ...]:
+        """The models that it has an index of, in order of their names."""
+        return tuple(sorted(index.parent.name for index in self._root.glob(f"*/{_INDEX}")))
+
     def get(self, name: str, digest: str) -> Path | None:
         """The folder of a bundle whose files have been checked, or None where it is absent or damaged."""
         folder = self._root / name / digest

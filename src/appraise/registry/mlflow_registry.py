@@ -198,6 +198,14 @@ class Registry:
         self._cache.remember(name, dict.fromkeys((*entry.aliases, str(entry.version)), entry.digest))
         return folder
 
+    def cached_names(self) -> tuple[str, ...]:
+        """The models that the local cache has, in order of their names."""
+        return self._cache.names()
+
+    def cached(self, name: str, *, alias: str = "champion") -> Path | None:
+        """The bundle that an alias meant when the registry was last asked, its hashes checked; None without one."""
+        return self._cache.remembered(_checked(name), alias)
+
     def _fetch(self, entry: ModelEntry) -> Path:
         def download(target: Path) -> Path:
             with registry_errors(self.tracking_uri):

@@ -1,0 +1,145 @@
+"""Micro-batching: single rows that wait at the same time are valued in one call.
+
+A predictor takes little longer for sixteen rows than for one. Rows are gathered for one turn of the event loop, in
+which every request that has arrived is decoded, and are valued in the next: nobody waits for a timer, and a lone
+request is valued at once. Files of rows go to a thread in pieces, so that they hold nobody up for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+
+from appraise.serving.models import LoadedModel
+from appraise.serving.predictor import Estimates
+
+T = TypeVar("T")
+
+#: Rows that are valued in one call on the event loop; what is beyond waits for the next turn.
+_MOST_TOGETHER = 128
+
+
+class Overloaded(Exception):  # noqa: N818  what it is, not what went wrong
+    """More is waiting than is allowed."""
+
+
+class Answer(NamedTuple):
+    """One row of estimates."""
+
+    estimate: float
+    lower: float
+    upper: float
+    confidence: float
+    warnings: tuple[str, ...]
+
+
+class _Waiting(NamedTuple):
+    model: LoadedModel
+    level: float
+    row: Mapping[str, Any]
+    future: asyncio.Future[Answer]
+
+
+class Batcher:
+    """Values rows for one event loop.
+
+    Args:
+        limit: single rows that may wait at a time.
+        batch_limit: batches that may be under way or wait at a time.
+        observe: is told the number of rows of each call.
+    """
+
+    def __init__(self, *, limit: int, batch_limit: int, observe: Callable[[int], None]) -> None:
+        self._limit = limit
+        self._batch_limit = batch_limit
+        self._observe = observe
+        self._waiting: list[_Waiting] = []
+        self._batches = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch")
+
+    @property
+    def depth(self) -> int:
+        """Rows and batches that wait."""
+        return len(self._waiting) + self._batches
+
+    def value(self, model: LoadedModel, row: Mapping[str, Any], level: float) -> asyncio.Future[Answer]:
+        """Value one checked row together with those that wait.
+
+        Raises:
+            Overloaded: too many wait.
+        """
+        if len(self._waiting) >= self._limit:
+            raise Overloaded
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._flush, loop)
+        self._waiting.append(_Waiting(model, level, row, future))
+        return future
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Run a batch's work in the batch thread, one batch after another.
+
+        Raises:
+            Overloaded: too many wait.
+        """
+        if self._batches >= self._batch_limit:
+            raise Overloaded
+        self._batches += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+        finally:
+            self._batches -= 1
+
+    def close(self) -> None:
+        """End the thread when its work is done."""
+        self._thread.shutdown()
+
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        now, self._waiting = self._waiting[:_MOST_TOGETHER], self._waiting[_MOST_TOGETHER:]
+        if self._waiting:
+            loop.call_soon(self._flush, loop)
+        groups: dict[tuple[int, float], list[_Waiting]] = {}
+        for one in now:
+            groups.setdefault((id(one.model), one.level), []).append(one)
+        for group in groups.values():
+            self._observe(len(group))
+            _settle(group)
+
+
+def _settle(group: Sequence[_Waiting]) -> None:
+    try:
+        answers = answers_of(value_rows(group[0].model, [one.row for one in group], group[0].level))
+    except Exception as error:  # noqa: BLE001  whatever it is belongs to the requests, not to the loop
+        if len(group) == 1:
+            if not group[0].future.done():
+                group[0].future.set_exception(error)
+            return
+        for one in group:
+            _settle([one])
+        return
+    for one, answer in zip(group, answers, strict=True):
+        if not one.future.done():
+            one.future.set_result(answer)
+
+
+def value_rows(model: LoadedModel, rows: Sequence[Mapping[str, Any]], level: float) -> Estimates:
+    """Value checked rows."""
+    predictor = model.predictor
+    return predictor.value(predictor.vocabulary.encode_rows(rows), level=level)
+
+
+def answers_of(estimates: Estimates) -> list[Answer]:
+    """Estimates row by row, as Python's own numbers."""
+    return list(
+        map(
+            Answer,
+            estimates.estimate.tolist(),
+            estimates.lower.tolist(),
+            estimates.upper.tolist(),
+            estimates.confidence.tolist(),
+            estimates.warnings,
+        )
+    )

@@ -1,0 +1,155 @@
+"""API keys: made here, shown once, kept as hashes in one file that running servers notice.
+
+A key is 256 random bits, so that a plain SHA-256 keeps it: there is nothing to guess that a slow hash would slow down.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import os
+import secrets
+import uuid
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from appraise.errors import OutputError, SettingsError, UnknownKeyError
+
+SCOPES = ("predict", "read", "admin")
+
+_PREFIX = "appraise_"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """What is kept of a key.
+
+    Attributes:
+        id: names it in lists and logs.
+        name: whose it is.
+        scopes: what it may do.
+        hash: SHA-256 of it.
+        created_at: when it was made, ISO 8601 in UTC.
+        rate_per_second: requests that it may make in a second; None leaves it to the server.
+        revoked_at: since when it opens nothing.
+    """
+
+    id: str
+    name: str
+    scopes: tuple[str, ...]
+    hash: str
+    created_at: str
+    rate_per_second: float | None = None
+    revoked_at: str | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """What may be shown of it."""
+        shown = asdict(self)
+        del shown["hash"]
+        return {**shown, "scopes": list(self.scopes)}
+
+
+class KeyFile:
+    """The keys of one file, which is made with the first key.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def stamp(self) -> tuple[int, int] | None:
+        """Changes when the file does; None without one."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino
+
+    def read(self) -> tuple[ApiKey, ...]:
+        """Every key, revoked ones too, in the order they were made.
+
+        Raises:
+            SettingsError: the file cannot be read.
+        """
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise SettingsError(f"the key file {self.path} cannot be read: {error.strerror or error}") from error
+        try:
+            return msgspec.json.decode(data, type=tuple[ApiKey, ...])
+        except msgspec.DecodeError as error:
+            raise SettingsError(
+                f"the key file {self.path} is damaged: {error}", hint="restore it, or remove it and make new keys"
+            ) from error
+
+    def create(self, name: str, scopes: Iterable[str], *, rate_per_second: float | None = None) -> tuple[ApiKey, str]:
+        """Make a key.
+
+        Returns:
+            What is kept of it, and the key itself, which nothing keeps.
+
+        Raises:
+            SettingsError: an unknown scope, or none.
+            OutputError: the file cannot be written.
+        """
+        wanted = tuple(dict.fromkeys(scopes))
+        unknown = [scope for scope in wanted if scope not in SCOPES]
+        if unknown or not wanted:
+            received = repr(unknown[0]) if unknown else "none"
+            raise SettingsError(f"a key's scopes are among {', '.join(SCOPES)}, received {received}")
+        secret = _PREFIX + secrets.token_urlsafe(32)
+        key = ApiKey(
+            id=secrets.token_hex(4),
+            name=name,
+            scopes=wanted,
+            hash=hash_of(secret),
+            created_at=_now(),
+            rate_per_second=rate_per_second,
+        )
+        self._write((*self.read(), key))
+        return key, secret
+
+    def revoke(self, key: str) -> ApiKey:
+        """Revoke a key, given its id, or its name where only one has it.
+
+        Raises:
+            UnknownKeyError: there is no such key, or several have the name.
+        """
+        keys = self.read()
+        found = [one for one in keys if key in (one.id, one.name) and one.revoked_at is None]
+        if len(found) != 1:
+            known = ", ".join(f"{one.id} ({one.name})" for one in keys if one.revoked_at is None)
+            what = f"{len(found)} keys have the name {key!r}" if found else f"there is no valid key {key!r}"
+            raise UnknownKeyError(what, hint=f"valid keys are {known}" if known else "there are no valid keys")
+        revoked = replace(found[0], revoked_at=_now())
+        self._write(tuple(revoked if one.id == revoked.id else one for one in keys))
+        return revoked
+
+    def _write(self, keys: tuple[ApiKey, ...]) -> None:
+        temporary = self.path.with_name(f".{uuid.uuid4().hex}.partial")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                json.dump([asdict(key) for key in keys], stream, indent=2)
+            temporary.replace(self.path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise OutputError(f"the key file {self.path} cannot be written: {error.strerror or error}") from error
+
+
+def hash_of(secret: str) -> str:
+    """The hash under which a key is kept."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _now() -> str:
+    return dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,228 @@
+"""The application: a FastAPI app with every route, behind a gate that takes predict requests straight to their code."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from appraise import __version__
+from appraise.errors import AppraiseError
+from appraise.logs import get_logger
+from appraise.serving.rest.documents import Documents
+from appraise.serving.rest.http import ClientGoneError, Header, Receive, Reply, Scope, Send, header, send_reply
+from appraise.serving.rest.predicting import Predicting
+from appraise.serving.rest.problems import Refusal, refusal_of
+from appraise.serving.rest.reading import Reading
+from appraise.serving.rest.service import Service
+
+_log = get_logger(__name__)
+
+Handler = Callable[[Scope, Receive], Awaitable[Reply]]
+
+#: What a route asks of a key; None is open to everybody.
+Need = str | None
+
+_UNFORESEEN = Refusal(
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    "the service met an error that it did not expect, and wrote it to its log",
+    hint="please report it",
+)
+
+
+class Endpoint:
+    """A route's ASGI application: admission, the handler, its errors as problem documents, counting.
+
+    Args:
+        route: the path's template, for metrics.
+        handler: what answers.
+        need: the scope that a key must have.
+        service: who counts and admits.
+        tell: how a refusal is written.
+    """
+
+    def __init__(
+        self,
+        route: str,
+        handler: Handler,
+        need: Need,
+        service: Service,
+        tell: Callable[[Refusal], Reply] = Refusal.reply,
+    ) -> None:
+        self.route = route
+        self._handler = handler
+        self._need = need
+        self._service = service
+        self._tell = tell
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        started = time.perf_counter()
+        try:
+            if self._need is not None and self._service.guard.required:
+                self._service.guard.admit(scope, self._need)
+            reply = await self._handler(scope, receive)
+        except Refusal as refusal:
+            reply = self._tell(refusal)
+        except AppraiseError as error:
+            reply = self._tell(refusal_of(error))
+        except ClientGoneError:
+            return
+        except Exception:  # noqa: BLE001  the last resort: the client gets an answer, the log the traceback
+            _log.exception("a request failed", route=self.route)
+            reply = self._tell(_UNFORESEEN)
+        await send_reply(send, reply, scope.get("appraise.headers", ()))
+        self._service.tally.request(self.route, scope["method"], reply.status, time.perf_counter() - started)
+
+
+class Gate:
+    """The outermost ASGI application.
+
+    Args:
+        app: every route.
+        hot: POST routes by path, and by the part of the path after a model's name.
+        service: who counts, and whose origins may call.
+    """
+
+    def __init__(self, app: FastAPI, hot: dict[str, Endpoint], named: dict[str, Endpoint], service: Service) -> None:
+        self._app = app
+        self._hot = hot
+        self._named = named
+        self._service = service
+        self._origins = frozenset(origin.encode() for origin in service.limits.cors_origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self._origins and await self._cross_origin(scope, send):
+            return
+        if scope["method"] == "POST":
+            path = scope["path"]
+            endpoint = self._hot.get(path)
+            if endpoint is None and path.startswith("/models/"):
+                name, _, rest = path[8:].partition("/")
+                endpoint = self._named.get(rest)
+                scope["path_params"] = {"name": name}
+            if endpoint is not None:
+                await endpoint(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _cross_origin(self, scope: Scope, send: Send) -> bool:
+        """Let allowed origins read answers; answers their preflight requests, and says whether it did."""
+        origin = header(scope, b"origin")
+        if origin is None:
+            return False
+        allowed = b"*" in self._origins or origin in self._origins
+        headers: tuple[Header, ...] = ((b"vary", b"origin"),)
+        if allowed:
+            headers += ((b"access-control-allow-origin", origin),)
+        scope["appraise.headers"] = headers
+        if scope["method"] != "OPTIONS" or header(scope, b"access-control-request-method") is None:
+            return False
+        if not allowed:
+            refusal = Refusal(HTTPStatus.FORBIDDEN, f"pages of {origin.decode('latin-1')} may not call this service")
+            await send_reply(send, refusal.reply(), headers)
+            return True
+        permits = (
+            (b"access-control-allow-methods", b"GET, POST"),
+            (b"access-control-allow-headers", b"authorization, content-type, x-api-key"),
+            (b"access-control-max-age", b"600"),
+        )
+        await send_reply(send, Reply(b"", HTTPStatus.NO_CONTENT.value), (*headers, *permits))
+        return True
+
+
+def build_app(service: Service, *, ask_registry: bool = False) -> Gate:
+    """The application of one worker.
+
+    Args:
+        service: its models, limits and state; a model should be on show already.
+        ask_registry: whether to ask the registry soon, because the cache was served without asking.
+    """
+    predicting = Predicting(service)
+    reading = Reading(service, predicting)
+    documents = Documents(service)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        if ask_registry:
+            service.refreshing = asyncio.create_task(service.refresh())
+        watching = asyncio.create_task(service.watch())
+        yield
+        watching.cancel()
+        service.shelf.close()
+        service.crew.report(service.tally.snapshot())
+        service.batcher.close()
+
+    def by_name(handler: Callable[[Scope, Receive, str | None], Awaitable[Reply]]) -> Handler:
+        async def handle(scope: Scope, receive: Receive) -> Reply:
+            return await handler(scope, receive, scope["path_params"].get("name"))
+
+        return handle
+
+    posts = {
+        "/predict": Endpoint("/predict", predicting.single, "predict", service),
+        "/predict/batch": Endpoint("/predict/batch", predicting.batch, "predict", service),
+    }
+    named = {
+        "predict": Endpoint("/models/{name}/predict", by_name(predicting.single), "predict", service),
+        "predict/batch": Endpoint("/models/{name}/predict/batch", by_name(predicting.batch), "predict", service),
+    }
+    gets: tuple[tuple[str, Handler, Need], ...] = (
+        ("/", reading.root, None),
+        ("/health", reading.ready, None),
+        ("/health/live", reading.live, None),
+        ("/health/ready", reading.ready, None),
+        ("/health/detailed", reading.detailed, "read"),
+        ("/models", reading.models, "read"),
+        ("/model/info", reading.info, "read"),
+        ("/models/{name}/info", reading.info, "read"),
+        ("/metrics", reading.metrics, "read"),
+        *((path, handler, None) for path, handler in documents.routes()),
+    )
+    routes: list[BaseRoute] = [
+        *(_route("POST", endpoint.route, endpoint) for endpoint in (*posts.values(), *named.values())),
+        _route("POST", "/model/reload", Endpoint("/model/reload", reading.reload, "admin", service)),
+        *(_route("GET", path, Endpoint(path, handler, need, service)) for path, handler, need in gets),
+    ]
+    app = FastAPI(
+        title="Appraise",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        exception_handlers={HTTPException: _not_routed},
+        routes=routes,
+    )
+    app.openapi = documents.openapi  # type: ignore[method-assign]
+    return Gate(app, posts, named, service)
+
+
+def _route(method: str, path: str, endpoint: Endpoint) -> Route:
+    return Route(path, endpoint=endpoint, methods=[method], include_in_schema=False)
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    """What Starlette says of unknown paths and wrong methods, as a problem document."""
+    status = HTTPStatus(error.status_code) if isinstance(error, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        detail = f"{request.url.path} does not take {request.method}"
+        hint = f"it takes {headers.get('Allow', 'other methods')}"
+    else:
+        detail, hint = f"there is nothing at {request.url.path[:200]!r}", "the routes are listed at /docs"
+    reply = Refusal(status, detail, hint=hint).reply()
+    headers |= {name.decode(): value.decode() for name, value in reply.security}
+    return Response(reply.body, reply.status, headers, media_type=reply.media_type.decode())

@@ -1,0 +1,249 @@
+"""The OpenAPI 3.1 document of what is served: rows from the datasets' specs, answers from their types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from appraise import __version__
+from appraise.datasets.spec import Column, DatasetSpec
+from appraise.serving.models import Lineup, LoadedModel, example_row
+from appraise.serving.rest import messages
+from appraise.serving.rest.limits import Limits
+from appraise.serving.rest.parameters import BATCH, INFO, MOST_COMPARABLES, SINGLE
+
+Json = dict[str, Any]
+
+_TYPES: dict[str, str] = {"number": "number", "integer": "integer", "boolean": "boolean"}
+_ANSWERS = (
+    messages.Prediction,
+    messages.BatchPrediction,
+    messages.Problem,
+    messages.Health,
+    messages.DetailedHealth,
+    messages.ServedModels,
+    messages.ModelInfo,
+    messages.Reloaded,
+    messages.Service,
+)
+_PROBLEMS = {
+    "400": "The request is not HTTP or its body not JSON.",
+    "401": "A valid key is needed.",
+    "403": "The key may not do this.",
+    "404": "There is no such model, version or alias.",
+    "408": "The request did not arrive in time.",
+    "413": "The body is too large.",
+    "415": "The body is not plain JSON.",
+    "422": "Fields or parameters are refused, every one named.",
+    "429": "The key asks too often.",
+    "503": "Too much is waiting, or something that is needed is away; `Retry-After` says when to come back.",
+}
+
+
+def build_document(lineup: Lineup, limits: Limits) -> Json:
+    """The document.
+
+    Args:
+        lineup: what is served.
+        limits: what is allowed.
+    """
+    champions = {model.name: model for model in lineup.champions()}
+    _, components = msgspec.json.schema_components(_ANSWERS, ref_template="#/components/schemas/{name}")
+    schemas: Json = dict(components)
+    for name, model in champions.items():
+        schemas[_row_name(name)] = row_schema(model.spec)
+    paths: Json = {}
+    default = champions.get(lineup.default or "")
+    if champions:
+        rows = [default] if default is not None else list(champions.values())
+        paths["/predict"] = {"post": _predict(rows, "the default model" if default else "a model", with_model=True)}
+        paths["/predict/batch"] = {"post": _batch(rows, limits, with_model=True)}
+        paths["/model/info"] = {"get": _info("the default model", None, with_model=True)}
+    for name, model in champions.items():
+        paths[f"/models/{name}/predict"] = {"post": _predict([model], name)}
+        paths[f"/models/{name}/predict/batch"] = {"post": _batch([model], limits)}
+        paths[f"/models/{name}/info"] = {"get": _info(name, name)}
+    paths |= _fixed_paths()
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Appraise",
+            "version": __version__,
+            "description": "House-price estimates with intervals. Errors are problem documents (RFC 9457).",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
+        },
+        "security": [{}, {"key": []}, {"bearer": []}],
+    }
+
+
+def row_schema(spec: DatasetSpec) -> Json:
+    """What a row of a dataset must look like."""
+    others = {
+        column.name: {"description": "Not read: it does not reach the model."}
+        for column in spec.columns
+        if not column.is_input
+    }
+    schema: Json = {
+        "type": "object",
+        "title": spec.title or spec.name,
+        "properties": {column.name: _column_schema(column) for column in spec.inputs} | others,
+        "required": [column.name for column in spec.inputs if not column.optional and column.role != "sale_date"],
+        "additionalProperties": False,
+        "examples": [example_row(spec)],
+    }
+    if not schema["required"]:
+        del schema["required"]
+    sentences = [rule.message for rule in spec.rules]
+    schema["description"] = " ".join([*([spec.description] if spec.description else []), *sentences])
+    return schema
+
+
+def _column_schema(column: Column) -> Json:
+    kind = _TYPES.get(column.kind, "string")
+    missing = column.optional or column.role == "sale_date"
+    schema: Json = {"type": [kind, "null"] if missing else kind}
+    text = column.description or column.name
+    schema["description"] = f"{text} Unit: {column.unit}." if column.unit else text
+    if column.kind in ("number", "integer"):
+        if column.minimum is not None:
+            schema["minimum"] = column.minimum
+        if column.maximum is not None:
+            schema["maximum"] = column.maximum
+    if column.kind == "date":
+        schema["format"] = "date"
+    if column.levels is not None:
+        schema["enum"] = [*column.levels, *([None] if missing else [])]
+    if column.example is not None:
+        schema["examples"] = [column.example]
+    return schema
+
+
+def _row_name(model: str) -> str:
+    return f"{model}_row"
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _body(schema: Json, example: Any) -> Json:
+    return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
+
+
+def _answers(schema: str, description: str, statuses: Iterable[str], media_type: str = "application/json") -> Json:
+    problems = {
+        status: {"description": _PROBLEMS[status], "content": {"application/problem+json": {"schema": _ref("Problem")}}}
+        for status in statuses
+    }
+    return {"200": {"description": description, "content": {media_type: {"schema": _ref(schema)}}}, **problems}
+
+
+def _parameters(names: Iterable[str], *, with_model: bool) -> list[Json]:
+    schemas: dict[str, tuple[Json, str]] = {
+        "model": ({"type": "string"}, "The model, where several are served."),
+        "model_version": ({"type": "string"}, "The version that answers; the champion where none is named."),
+        "alias": ({"type": "string"}, "The alias of the version that answers, `champion` or `challenger`."),
+        "level": (
+            {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1, "default": 0.9},
+            "Nominal level of the interval.",
+        ),
+        "comparables": (
+            {"type": "integer", "minimum": 0, "maximum": MOST_COMPARABLES, "default": 0},
+            "How many comparable sales to show.",
+        ),
+    }
+    return [
+        {"name": name, "in": "query", "required": False, "schema": schemas[name][0], "description": schemas[name][1]}
+        for name in names
+        if with_model or name != "model"
+    ]
+
+
+_PREDICT_PROBLEMS = ("400", "401", "403", "404", "408", "413", "415", "422", "429", "503")
+
+
+def _predict(models: list[LoadedModel], name: str, *, with_model: bool = False) -> Json:
+    return {
+        "tags": ["predict"],
+        "summary": f"Value one home with {name}",
+        "parameters": _parameters(SINGLE, with_model=with_model),
+        "requestBody": _body(_row(models), example_row(models[0].spec)),
+        "responses": _answers("Prediction", "The estimate.", _PREDICT_PROBLEMS),
+    }
+
+
+def _batch(models: list[LoadedModel], limits: Limits, *, with_model: bool = False) -> Json:
+    schema = {
+        "type": "object",
+        "required": ["rows"],
+        "additionalProperties": False,
+        "properties": {
+            "rows": {"type": "array", "minItems": 1, "maxItems": limits.max_batch_rows, "items": {}},
+            "batch_name": {"type": ["string", "null"], "maxLength": 200},
+        },
+        "description": "Each row is as of the single route; one that is not is refused on its own.",
+    }
+    return {
+        "tags": ["predict"],
+        "summary": "Value many homes, each answered or refused on its own",
+        "parameters": _parameters(BATCH, with_model=with_model),
+        "requestBody": _body(schema, {"batch_name": "example", "rows": [example_row(models[0].spec)]}),
+        "responses": _answers("BatchPrediction", "The rows, in their order.", _PREDICT_PROBLEMS),
+    }
+
+
+def _row(models: list[LoadedModel]) -> Json:
+    refs = [_ref(_row_name(model.name)) for model in models]
+    return refs[0] if len(refs) == 1 else {"anyOf": refs}
+
+
+def _info(name: str, _model: str | None, *, with_model: bool = False) -> Json:
+    return {
+        "tags": ["models"],
+        "summary": f"What is known of {name}",
+        "parameters": _parameters(INFO, with_model=with_model),
+        "responses": _answers(
+            "ModelInfo", "Type, version, metrics, importances, ranges.", ("401", "403", "404", "422", "429", "503")
+        ),
+    }
+
+
+def _fixed_paths() -> Json:
+    keyed = ("401", "403", "429")
+    unfit = {"description": "Not fit to serve.", "content": {"application/json": {"schema": _ref("Health")}}}
+    health = {**_answers("Health", "Fit to serve.", ()), "503": unfit}
+    detailed = {
+        **_answers("DetailedHealth", "Fit to serve.", keyed),
+        "503": {"description": "Not fit.", "content": {"application/json": {"schema": _ref("DetailedHealth")}}},
+    }
+    metrics = _answers("Problem", "Prometheus' text format.", keyed)
+    metrics["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    return {
+        "/": _get("service", "The service in short", _answers("Service", "The service.", ())),
+        "/health": _get("health", "Whether it is fit to serve", health),
+        "/health/live": _get("health", "Whether the process answers", _answers("Health", "It does.", ())),
+        "/health/ready": _get("health", "Whether requests should be sent here", health),
+        "/health/detailed": _get("health", "What the service leans on, each really asked", detailed),
+        "/models": _get("models", "Models and versions", _answers("ServedModels", "What is served.", keyed)),
+        "/metrics": _get("service", "Metrics of all workers", metrics),
+        "/model/reload": {
+            "post": {
+                "tags": ["models"],
+                "summary": "Serve what the registry says now",
+                "responses": _answers("Reloaded", "What changed.", (*keyed, "404", "503")),
+            }
+        },
+    }
+
+
+def _get(tag: str, summary: str, responses: Json) -> Json:
+    return {"get": {"tags": [tag], "summary": summary, "responses": responses}}

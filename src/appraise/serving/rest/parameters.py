@@ -1,0 +1,106 @@
+"""Query parameters, checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from http import HTTPStatus
+from urllib.parse import parse_qsl
+
+from appraise.errors import did_you_mean
+from appraise.serving.predictor import DEFAULT_LEVEL
+from appraise.serving.rest.messages import FieldError
+from appraise.serving.rest.problems import Refusal, refused_parameter
+
+#: The most comparable sales that one answer shows.
+MOST_COMPARABLES = 50
+
+_LONGEST_QUERY = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a request may say beside its rows.
+
+    Attributes:
+        model: the model, where the path does not name it.
+        version, alias: which of its versions; the champion where neither is given.
+        level: nominal level of the interval.
+        comparables: how many comparable sales to show.
+    """
+
+    model: str | None = None
+    version: str | None = None
+    alias: str | None = None
+    level: float = DEFAULT_LEVEL
+    comparables: int = 0
+
+
+_DEFAULTS = Options()
+_WHICH = ("model", "model_version", "alias")
+SINGLE = (*_WHICH, "level", "comparables")
+BATCH = (*_WHICH, "level")
+INFO = _WHICH
+
+
+def options_of(query: bytes, allowed: tuple[str, ...]) -> Options:
+    """The options of a query string.
+
+    Raises:
+        Refusal: 422 for an unknown, repeated or wrong parameter.
+    """
+    return _parsed(query, allowed) if query else _DEFAULTS
+
+
+@lru_cache(maxsize=512)
+def _parsed(query: bytes, allowed: tuple[str, ...]) -> Options:
+    if len(query) > _LONGEST_QUERY:
+        raise Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, f"the query has {len(query)} bytes, {_LONGEST_QUERY} are read")
+    given: dict[str, str] = {}
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if name not in allowed:
+            raise _unknown(name, allowed)
+        if name in given:
+            raise refused_parameter(name, "must be given once", repr(value))
+        given[name] = value
+    if "model_version" in given and "alias" in given:
+        raise refused_parameter("alias", "must not be given beside model_version", repr(given["alias"]))
+    return Options(
+        model=given.get("model"),
+        version=given.get("model_version"),
+        alias=given.get("alias"),
+        level=_level(given.get("level")),
+        comparables=_count(given.get("comparables")),
+    )
+
+
+def _unknown(name: str, allowed: Iterable[str]) -> Refusal:
+    names = ", ".join(allowed)
+    return Refusal(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        f"{name!r} is not a parameter here",
+        hint=did_you_mean(name, allowed) or f"there are {names}",
+        errors=[FieldError(name, f"must be one of {names}", repr(name))],
+    )
+
+
+def _level(text: str | None) -> float:
+    if text is None:
+        return DEFAULT_LEVEL
+    try:
+        level = float(text)
+    except ValueError:
+        level = math.nan
+    if not 0.0 < level < 1.0:
+        raise refused_parameter("level", "must be a number above 0 and below 1", repr(text))
+    return level
+
+
+def _count(text: str | None) -> int:
+    if text is None:
+        return 0
+    if not text.isascii() or not text.isdigit() or len(text) > 4 or int(text) > MOST_COMPARABLES:
+        raise refused_parameter("comparables", f"must be a whole number from 0 to {MOST_COMPARABLES}", repr(text))
+    return int(text)

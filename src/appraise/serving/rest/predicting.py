@@ -1,0 +1,262 @@
+"""The hot path: from the body of a request to its estimate."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+import uuid
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from appraise.datasets.constraints import shown
+from appraise.errors import Problem, UnknownModelError
+from appraise.serving.batching import Answer, Overloaded, answers_of, value_rows
+from appraise.serving.models import LoadedModel
+from appraise.serving.rest import messages
+from appraise.serving.rest.codec import check_media_type, decode_object, too_large_numbers
+from appraise.serving.rest.http import Receive, Reply, Scope, TooLargeError, read_body
+from appraise.serving.rest.parameters import BATCH, SINGLE, Options, options_of
+from appraise.serving.rest.problems import Refusal, field_error, overloaded, refused_rows
+from appraise.serving.rest.service import Service
+
+_encoder = msgspec.json.Encoder()
+
+#: Rows of a batch that are valued in one call: few enough that the threads beside it get their turn.
+_PIECE = 512
+_LONGEST_NAME = 200
+
+
+class Predicting:
+    """The predict routes.
+
+    Args:
+        service: its models, limits and counts.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._shelf = service.shelf
+        self._batcher = service.batcher
+        self._limits = service.limits
+        self._tally = service.tally
+
+    async def single(self, scope: Scope, receive: Receive, name: str | None = None) -> Reply:
+        """Value one home."""
+        started = time.perf_counter()
+        options = options_of(scope["query_string"], SINGLE)
+        row = decode_object(await self.body(scope, receive))
+        model = await self.model(options, name)
+        problems = check_rows(model, [row])
+        if problems:
+            raise refused_rows(problems)
+        try:
+            answer = await self._batcher.value(model, row, options.level)
+        except Overloaded as error:
+            raise overloaded() from error
+        nearest: Any = msgspec.UNSET
+        if options.comparables:
+            nearest = _comparables(model, row, options.comparables)
+        self._tally.valued(model.name, model.version, 1)
+        return Reply(
+            _encoder.encode(
+                messages.Prediction(
+                    prediction=answer.estimate,
+                    prediction_id=str(uuid.uuid4()),
+                    model_name=model.name,
+                    model_version=model.version,
+                    timestamp=now(),
+                    prediction_interval=messages.Interval(answer.lower, answer.upper, options.level),
+                    confidence_score=answer.confidence,
+                    warnings=answer.warnings,
+                    input_features=row,
+                    processing_time_ms=round((time.perf_counter() - started) * 1e3, 3),
+                    comparables=nearest,
+                )
+            )
+        )
+
+    async def batch(self, scope: Scope, receive: Receive, name: str | None = None) -> Reply:
+        """Value many homes, each answered or refused on its own."""
+        options = options_of(scope["query_string"], BATCH)
+        body = await self.body(scope, receive)
+        model = await self.model(options, name)
+        try:
+            return await self._batcher.run(lambda: self._value_batch(body, model, options.level))
+        except Overloaded as error:
+            raise overloaded() from error
+
+    async def body(self, scope: Scope, receive: Receive) -> bytes:
+        """The body of a request.
+
+        Raises:
+            Refusal: 415 for what is not plain JSON, 413 for what is too large.
+            ClientGoneError: the client went away.
+        """
+        length = None
+        kind = encoding = None
+        for key, value in scope["headers"]:
+            if key == b"content-type":
+                kind = value
+            elif key == b"content-length":
+                length = value
+            elif key == b"content-encoding":
+                encoding = value
+        check_media_type(kind, encoding)
+        limit = self._limits.max_body_bytes
+        if length is not None and len(length) > 6 and int(length) > limit:
+            raise _too_large(f"{int(length):,}", limit)
+        try:
+            return await read_body(receive, limit)
+        except TooLargeError as error:
+            raise _too_large(f"more than {limit:,}", limit) from error
+
+    async def model(self, options: Options, name: str | None) -> LoadedModel:
+        """The model that a request means.
+
+        Raises:
+            Refusal: 422 where none was named and several are served.
+            UnknownModelError: there is none.
+        """
+        lineup = self._shelf.lineup
+        wanted = name or options.model or lineup.default
+        if wanted is None:
+            raise Refusal(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                "the request does not say which model is meant, and several are served",
+                hint=f"use /models/NAME/predict or ?model=NAME; served are {', '.join(lineup.known)}",
+            )
+        if name is not None and options.model not in (None, name):
+            raise Refusal(
+                HTTPStatus.UNPROCESSABLE_ENTITY, f"the path names the model {name}, the query {shown(options.model)}"
+            )
+        try:
+            found = lineup.find(wanted, version=options.version, alias=options.alias)
+        except UnknownModelError:
+            if self._service.refreshing is None or self._service.refreshing.done():
+                raise
+            # The cache knows champions alone; the registry, which is being asked, may know what is meant.
+            await asyncio.shield(self._service.refreshing)
+            found = self._shelf.lineup.find(wanted, version=options.version, alias=options.alias)
+        if isinstance(found, LoadedModel):
+            return found
+        return await asyncio.to_thread(self._shelf.load, found)
+
+    def _value_batch(self, body: bytes, model: LoadedModel, level: float) -> Reply:
+        started = time.perf_counter()
+        rows, batch_name = self._read_batch(decode_object(body))
+        checked = [_problems_of(model, row, position) for position, row in enumerate(rows)]
+        accepted = [row for row, problems in zip(rows, checked, strict=True) if not problems]
+        answers: list[Answer] = []
+        for start in range(0, len(accepted), _PIECE):
+            piece = accepted[start : start + _PIECE]
+            answers += answers_of(value_rows(model, piece, level))
+            self._tally.batched(len(piece))
+        results = _results(checked, answers, level)
+        self._tally.valued(model.name, model.version, len(accepted))
+        self._tally.refused(model.name, len(rows) - len(accepted))
+        return Reply(
+            _encoder.encode(
+                messages.BatchPrediction(
+                    batch_id=str(uuid.uuid4()),
+                    batch_name=batch_name,
+                    model_name=model.name,
+                    model_version=model.version,
+                    timestamp=now(),
+                    rows=len(rows),
+                    valued=len(accepted),
+                    refused=len(rows) - len(accepted),
+                    results=results,
+                    processing_time_ms=round((time.perf_counter() - started) * 1e3, 3),
+                )
+            )
+        )
+
+    def _read_batch(self, document: dict[str, Any]) -> tuple[list[Any], str | None]:
+        errors = [
+            messages.FieldError(name, "is not a field of a batch; its fields are rows and batch_name", shown(value))
+            for name, value in document.items()
+            if name not in ("rows", "batch_name")
+        ]
+        rows, name = document.get("rows"), document.get("batch_name")
+        most = self._limits.max_batch_rows
+        if not isinstance(rows, list):
+            errors.append(messages.FieldError("rows", "must be an array of rows", shown(rows)))
+        elif not 1 <= len(rows) <= most:
+            errors.append(messages.FieldError("rows", f"must hold from 1 to {most:,} rows", f"{len(rows):,} rows"))
+        if name is not None and (not isinstance(name, str) or len(name) > _LONGEST_NAME):
+            wanted = f"must be a text of at most {_LONGEST_NAME} characters"
+            errors.append(messages.FieldError("batch_name", wanted, shown(name)))
+        if errors or not isinstance(rows, list):
+            first = errors[0]
+            raise Refusal(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                f"the batch cannot be read: {first.field} {first.constraint}, received {first.received}",
+                errors=errors,
+            )
+        return rows, name
+
+
+def check_rows(model: LoadedModel, rows: Sequence[dict[str, Any]]) -> list[Problem]:
+    """Everything that is wrong with rows of JSON."""
+    try:
+        return model.predictor.checker.problems(rows)
+    except OverflowError:
+        return [
+            Problem(position, error.field, error.constraint, error.received)
+            for position, row in enumerate(rows)
+            for error in too_large_numbers(row)
+        ]
+
+
+def now() -> str:
+    """The time of an answer, UTC, to the millisecond."""
+    return dt.datetime.now(tz=dt.UTC).isoformat(timespec="milliseconds")
+
+
+def _problems_of(model: LoadedModel, row: Any, position: int) -> tuple[messages.FieldError, ...]:
+    if type(row) is not dict:
+        return (messages.FieldError(None, "must be an object of fields", shown(row), position),)
+    return tuple(field_error(problem, row=position) for problem in check_rows(model, [row]))
+
+
+def _results(
+    checked: Sequence[tuple[messages.FieldError, ...]], answers: Sequence[Answer], level: float
+) -> list[messages.Valued | messages.Refused]:
+    remaining = iter(answers)
+    results: list[messages.Valued | messages.Refused] = []
+    for position, errors in enumerate(checked):
+        if errors:
+            results.append(messages.Refused(position, errors))
+            continue
+        answer = next(remaining)
+        results.append(
+            messages.Valued(
+                row=position,
+                prediction=answer.estimate,
+                prediction_id=str(uuid.uuid4()),
+                prediction_interval=messages.Interval(answer.lower, answer.upper, level),
+                confidence_score=answer.confidence,
+                warnings=answer.warnings,
+            )
+        )
+    return results
+
+
+def _comparables(model: LoadedModel, row: dict[str, Any], count: int) -> tuple[messages.Comparable, ...]:
+    return tuple(
+        messages.Comparable(sale.price, sale.date, sale.distance_km, sale.likeness, sale.attributes)
+        for sale in model.predictor.comparables(row, count=count)
+    )
+
+
+def _too_large(size: str, limit: int) -> Refusal:
+    return Refusal(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"the body has {size} bytes, {limit:,} are accepted",
+        hint="send fewer rows at a time",
+        headers=((b"connection", b"close"),),
+    )

@@ -1,0 +1,214 @@
+"""The routes that read: the service, its health, its models, its metrics; and reload."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import sqlite3
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from appraise import __version__
+from appraise.serving.batching import value_rows
+from appraise.serving.models import Lineup, LoadedModel, example_row
+from appraise.serving.rest import messages, metrics
+from appraise.serving.rest.http import Receive, Reply, Scope
+from appraise.serving.rest.parameters import INFO, options_of
+from appraise.serving.rest.predicting import Predicting
+from appraise.serving.rest.service import Service
+from appraise.serving.rest.tally import merged
+
+_ASK_SECONDS = 2.0
+#: Bytes that must be free where state is kept.
+_LEAST_FREE = 64 * 2**20
+
+
+class Reading:
+    """The routes beside predict.
+
+    Args:
+        service: what they tell of.
+        predicting: finds models.
+    """
+
+    def __init__(self, service: Service, predicting: Predicting) -> None:
+        self._service = service
+        self._predicting = predicting
+
+    async def root(self, _scope: Scope, _receive: Receive) -> Reply:
+        """The service in short."""
+        return _json(
+            messages.Service("appraise", __version__, _served(self._service.shelf.lineup), "/docs", "/health/ready")
+        )
+
+    async def live(self, _scope: Scope, _receive: Receive) -> Reply:
+        """Whether the process answers at all."""
+        return _json(messages.Health("alive"))
+
+    async def ready(self, _scope: Scope, _receive: Receive) -> Reply:
+        """Whether requests should be sent here: 503 without a model, and while the service ends."""
+        served = _served(self._service.shelf.lineup)
+        if self._service.draining:
+            return _json(
+                messages.Health("stopping", served, "the service is about to end"), HTTPStatus.SERVICE_UNAVAILABLE
+            )
+        if not served:
+            return _json(messages.Health("not ready", served, "no model is loaded"), HTTPStatus.SERVICE_UNAVAILABLE)
+        return _json(messages.Health("ready", served))
+
+    async def detailed(self, _scope: Scope, _receive: Receive) -> Reply:
+        """How everything that the service leans on answers, each really asked."""
+        service = self._service
+        model, registry, disk = await asyncio.gather(
+            _asked(self._ask_models), _asked(self._ask_registry), _asked(self._ask_disk)
+        )
+        served = _served(service.shelf.lineup)
+        # Without the registry the models in memory go on answering.
+        fit = model.status == "up" and bool(served) and not service.draining
+        status = ("healthy" if registry.status == disk.status == "up" else "degraded") if fit else "unfit"
+        health = messages.DetailedHealth(
+            status=status,
+            version=__version__,
+            uptime_seconds=round(time.monotonic() - service.started, 3),
+            workers=service.crew.size,
+            models=served,
+            dependencies={"models": model, "registry": registry, "disk": disk},
+        )
+        return _json(health, HTTPStatus.OK if fit else HTTPStatus.SERVICE_UNAVAILABLE)
+
+    async def models(self, _scope: Scope, _receive: Receive) -> Reply:
+        """Every model and version that can be asked for."""
+        lineup = self._service.shelf.lineup
+        return _json(messages.ServedModels(tuple(_served_model(lineup, name) for name in lineup.known)))
+
+    async def info(self, scope: Scope, _receive: Receive) -> Reply:
+        """What is known of one model."""
+        options = options_of(scope["query_string"], INFO)
+        model = await self._predicting.model(options, scope["path_params"].get("name"))
+        return _json(_info(self._service.shelf.lineup, model))
+
+    async def reload(self, _scope: Scope, _receive: Receive) -> Reply:
+        """Serve what the registry says now."""
+        started = time.perf_counter()
+        before, after, workers = await self._service.reload()
+        served, was = _served(after), _served(before)
+        changed = tuple(name for name in served if served[name] != was.get(name))
+        return _json(messages.Reloaded(served, changed, workers, round(time.perf_counter() - started, 3)))
+
+    async def metrics(self, _scope: Scope, _receive: Receive) -> Reply:
+        """Counts of all workers, for Prometheus."""
+        service = self._service
+        tally = merged([service.tally.snapshot(), *service.crew.counts_of_others()])
+        models = service.shelf.lineup.loaded.values()
+        text = metrics.render(tally, models, queue=service.batcher.depth, workers=service.crew.size)
+        return Reply(text, media_type=b"text/plain; version=0.0.4; charset=utf-8")
+
+    def _ask_models(self) -> str:
+        champions = self._service.shelf.lineup.champions()
+        for model in champions:
+            value_rows(model, [example_row(model.spec)], 0.9)
+        return f"{len(champions)} valued a home"
+
+    def _ask_registry(self) -> str:
+        return _ask_registry(self._service.registry_address)
+
+    def _ask_disk(self) -> str:
+        home = self._service.home
+        free = shutil.disk_usage(next(folder for folder in (home, *home.parents) if folder.exists())).free
+        if free < _LEAST_FREE:
+            raise OSError(f"{free / 2**20:.0f} MB are free")
+        return f"{free / 2**30:.1f} GB are free"
+
+
+async def _asked(ask: Callable[[], str]) -> messages.Dependency:
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(_ASK_SECONDS + 1.0):
+            detail, status = await asyncio.to_thread(ask), "up"
+    except (OSError, ValueError, TimeoutError, sqlite3.Error, httpx.HTTPError) as error:
+        detail, status = str(error) or type(error).__name__, "down"
+    return messages.Dependency(status, round((time.perf_counter() - started) * 1e3, 3), detail)
+
+
+def _ask_registry(address: str) -> str:
+    """Ask where models are registered for a sign of life, without MLflow's library."""
+    if address.startswith("sqlite:///"):
+        path = Path(address.removeprefix("sqlite:///"))
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_ASK_SECONDS) as connection:
+            count = connection.execute("select count(*) from model_versions").fetchone()[0]
+        connection.close()
+        return f"{count} versions are registered"
+    if address.startswith("http"):
+        httpx.get(f"{address.rstrip('/')}/health", timeout=_ASK_SECONDS).raise_for_status()
+        return "it answered"
+    parts = urlsplit(address)
+    port = parts.port or (3306 if parts.scheme.startswith("mysql") else 5432)
+    with socket.create_connection((parts.hostname or "localhost", port), timeout=_ASK_SECONDS):
+        return "it accepts connections"
+
+
+def _served(lineup: Lineup) -> dict[str, str]:
+    return {model.name: model.version for model in lineup.champions()}
+
+
+def _served_model(lineup: Lineup, name: str) -> messages.ServedModel:
+    versions = lineup.known[name]
+    loaded = [one for (owner, _), one in lineup.loaded.items() if owner == name]
+    return messages.ServedModel(
+        name=name,
+        title=loaded[0].spec.title if loaded else None,
+        default=name == lineup.default,
+        versions=tuple(
+            messages.ServedVersion(known.version, known.aliases, (name, known.version) in lineup.loaded)
+            for known in versions
+        ),
+    )
+
+
+def _info(lineup: Lineup, model: LoadedModel) -> messages.ModelInfo:
+    manifest, spec = model.manifest, model.spec
+    extra = manifest.extra
+    importances = dict(zip(extra.get("features", ()), extra.get("importances", ()), strict=False))
+    return messages.ModelInfo(
+        model_name=model.name,
+        model_version=model.version,
+        model_type=manifest.kind,
+        aliases=lineup.aliases_of(model),
+        title=spec.title,
+        target=spec.target.name,
+        unit=spec.target.unit,
+        currency=spec.currency,
+        features=tuple(column.name for column in spec.inputs),
+        created_at=manifest.created_at,
+        loaded_at=model.loaded_at,
+        metrics=manifest.metrics,
+        feature_importances=dict(sorted(importances.items(), key=lambda item: -item[1])),
+        training_ranges=manifest.training_ranges,
+        calibration=_calibration(model),
+        training_rows=extra.get("rows", {}),
+        libraries=manifest.libraries,
+        git_commit=manifest.git_commit,
+        data_hash=manifest.data_hash,
+        spec_hash=manifest.spec_hash,
+        digest=model.digest,
+    )
+
+
+def _calibration(model: LoadedModel) -> dict[str, Any]:
+    return {
+        "method": "split conformal, scaled by a model of the absolute residual",
+        "scores": len(model.predictor.intervals.scores),
+        "coverage_of_90_percent_on_holdout": model.manifest.metrics.get("coverage_90"),
+    }
+
+
+def _json(document: msgspec.Struct, status: HTTPStatus = HTTPStatus.OK) -> Reply:
+    return Reply(msgspec.json.encode(document), status.value)

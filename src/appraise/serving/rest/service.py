@@ -1,0 +1,96 @@
+"""What the routes of one worker share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from appraise.errors import AppraiseError
+from appraise.logs import get_logger
+from appraise.serving.batching import Batcher
+from appraise.serving.models import Lineup, Shelf
+from appraise.serving.rest.crew import Crew
+from appraise.serving.rest.guard import Guard
+from appraise.serving.rest.limits import Limits
+from appraise.serving.rest.tally import Tally
+
+_log = get_logger(__name__)
+
+#: Seconds between looks at what other workers published, at the keys, and between reports of what was counted.
+_WATCH_SECONDS = 0.2
+
+
+@dataclass(slots=True)
+class Service:
+    """One worker's models, limits and state.
+
+    Attributes:
+        shelf: the models.
+        limits: what is allowed.
+        guard: who may do what.
+        crew: the other workers.
+        registry_address: where models are registered, for the detailed health.
+        home: the folder that holds all state, for the detailed health.
+        tally: what is counted.
+        batcher: values rows that wait together.
+        started: when, by the clock of `time.monotonic`.
+        draining: whether the worker is about to end.
+        refreshing: the question that a worker which served its cache asks the registry.
+    """
+
+    shelf: Shelf
+    limits: Limits
+    guard: Guard
+    crew: Crew
+    registry_address: str
+    home: Path
+    tally: Tally = field(default_factory=Tally)
+    batcher: Batcher = field(init=False)
+    started: float = field(default_factory=time.monotonic)
+    draining: bool = False
+    refreshing: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self.batcher = Batcher(limit=self.limits.queue, batch_limit=self.limits.batch_queue, observe=self.tally.batched)
+
+    async def reload(self) -> tuple[Lineup, Lineup, int]:
+        """Serve what the registry says now, in every worker.
+
+        Returns:
+            What was served before, what is served now, and how many workers serve it.
+
+        Raises:
+            AppraiseError: nothing changed.
+        """
+        before = self.shelf.lineup
+        lineup = await asyncio.to_thread(self.shelf.refresh)
+        self.crew.publish(self.shelf.versions())
+        for _ in range(100):
+            if self.crew.in_step() >= self.crew.size:
+                break
+            await asyncio.sleep(_WATCH_SECONDS / 2)
+        return before, lineup, self.crew.in_step()
+
+    async def watch(self) -> None:
+        """Keep in step with the other workers and the keys for as long as this runs."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            self.guard.refresh()
+            self.crew.report(self.tally.snapshot())
+            news = self.crew.news()
+            if news is not None:
+                try:
+                    await asyncio.to_thread(self.shelf.adopt, news)
+                except AppraiseError as error:
+                    _log.error("what another worker serves cannot be loaded", reason=error.message)
+
+    async def refresh(self) -> None:
+        """Ask the registry what the cache could not say."""
+        try:
+            await asyncio.to_thread(self.shelf.refresh)
+        except AppraiseError as error:
+            _log.warning("the registry cannot be used, serving cached models", reason=error.message)
+        else:
+            self.crew.publish(self.shelf.versions())

@@ -1,0 +1,122 @@
+"""`RegistrySource`: models from the registry, which is asked in a process of its own.
+
+MLflow takes seconds to import and hundreds of megabytes to hold. A server needs it for a moment at start and at each
+reload, so a short-lived process asks and the server stays small; a cached model is served before anybody is asked.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import TypeVar
+
+from appraise.errors import AppraiseError, RegistryError, UnknownModelError
+from appraise.registry.bundle import read_manifest
+from appraise.registry.mlflow_registry import Registry
+from appraise.registry.version import Version
+from appraise.serving.models import DEFAULT_ALIAS, KnownVersion
+
+R = TypeVar("R")
+
+
+class RegistrySource:
+    """Models of a registry.
+
+    Args:
+        registry: it, not yet connected: another process connects in its stead.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._asking: set[SpawnProcess] = set()
+
+    def remembered(self, names: tuple[str, ...]) -> tuple[KnownVersion, ...]:
+        """The champions that the cache has, without asking the registry."""
+        found = []
+        for name in names or self._registry.cached_names():
+            folder = self._registry.cached(name)
+            if folder is not None:
+                manifest = read_manifest(folder)
+                found.append(KnownVersion(name, str(manifest.version), (DEFAULT_ALIAS,), folder.name, folder))
+        return tuple(found)
+
+    def ask(self, names: tuple[str, ...]) -> tuple[KnownVersion, ...]:
+        """Every version that the registry has, newest first, the bundles of those with an alias fetched.
+
+        Raises:
+            UnknownModelError: a model that the registry does not have.
+            RegistryError: it cannot be reached.
+            BundleError: what it holds is not what was registered.
+        """
+        return self._elsewhere(_ask, names)
+
+    def fetch(self, known: KnownVersion) -> Path:
+        """The bundle of a version; raises as `ask` does."""
+        return known.folder or self._elsewhere(_fetch, known.name, known.version)
+
+    def close(self) -> None:
+        """End the processes that ask; whoever waits for them is told that the registry did not answer."""
+        for process in tuple(self._asking):
+            process.terminate()
+
+    def _elsewhere(self, function: Callable[..., R], *arguments: object) -> R:
+        """Call a function with the registry in a process that ends with it."""
+        context = multiprocessing.get_context("spawn")
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_answer, args=(sender, function, (self._registry, *arguments)), daemon=True)
+        process.start()
+        sender.close()
+        self._asking.add(process)
+        try:
+            answer = receiver.recv()
+        except EOFError as error:
+            raise RegistryError(
+                "the process that asks the registry ended before it answered",
+                hint="see that there is memory left, and try again",
+            ) from error
+        finally:
+            process.join()
+            self._asking.discard(process)
+            receiver.close()
+        if isinstance(answer, AppraiseError):
+            raise answer
+        found: R = answer
+        return found
+
+
+def _ask(registry: Registry, names: tuple[str, ...]) -> tuple[KnownVersion, ...]:
+    entries = registry.list_models()
+    for name in names:
+        if not any(entry.name == name for entry in entries):
+            registry.find(name)
+    return tuple(
+        KnownVersion(
+            entry.name,
+            str(entry.version),
+            entry.aliases,
+            entry.digest,
+            registry.resolve(entry.name, version=entry.version) if entry.aliases else None,
+        )
+        for entry in entries
+        if not names or entry.name in names
+    )
+
+
+def _fetch(registry: Registry, name: str, version: str) -> Path:
+    try:
+        return registry.resolve(name, version=Version.parse(version))
+    except ValueError as error:
+        raise UnknownModelError(f"the model {name} has no version {version!r}") from error
+
+
+def _answer(sender: Connection, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    """Send what a function returns, or the error that it raises."""
+    try:
+        answer: object = function(*arguments)
+    except AppraiseError as error:
+        answer = error
+    sender.send(answer)
+    sender.close()

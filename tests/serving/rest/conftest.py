@@ -1,0 +1,254 @@
+"""A small model, trained once, and real server processes on loopback."""
+
+import csv
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import numpy as np
+import pytest
+
+from appraise.bootstrap import build_workspace
+from appraise.datasets.presets import find_spec
+from appraise.jobs import fitting
+from appraise.jobs.train import TrainOptions, train
+from appraise.registry.bundle import write_bundle
+from appraise.registry.version import Version
+from appraise.serving.predictor import Predictor
+from appraise.settings import Settings
+
+ROW = {
+    "MedInc": 8.3252,
+    "HouseAge": 41.0,
+    "AveRooms": 6.984127,
+    "AveBedrms": 1.02381,
+    "Population": 322.0,
+    "AveOccup": 2.555556,
+    "Latitude": 37.88,
+    "Longitude": -122.23,
+}
+
+
+class _Quiet:
+    """Nobody watches."""
+
+    def task(self, name: str, *, total: float | None = None) -> "_Quiet":
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def advance(self, amount: float = 1.0) -> None:
+        return None
+
+    def note(self, text: str) -> None:
+        return None
+
+    def message(self, text: str) -> None:
+        return None
+
+
+def _write_sales(path: Path, rows: int = 500) -> Path:
+    """A made-up California: prices by income and distance from the sea."""
+    random = np.random.default_rng(7)
+    income = random.lognormal(1.2, 0.5, rows)
+    columns = {
+        "MedInc": income,
+        "HouseAge": random.integers(1, 52, rows).astype(float),
+        "AveRooms": random.normal(5.4, 1.0, rows).clip(2, 12),
+        "AveBedrms": random.normal(1.05, 0.05, rows).clip(0.8, 1.4),
+        "Population": random.integers(50, 4000, rows).astype(float),
+        "AveOccup": random.normal(2.9, 0.5, rows).clip(1, 6),
+        "Latitude": random.uniform(33, 40, rows),
+        "Longitude": random.uniform(-123, -116, rows),
+    }
+    price = 0.5 * income * (1 + (columns["Longitude"] < -120)) * random.lognormal(0, 0.1, rows)
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([*columns, "MedHouseVal"])
+        writer.writerows(zip(*columns.values(), price, strict=True))
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with `california` 1.0.0, its champion."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("APPRAISE_"):
+                patch.delenv(name)
+        patch.chdir(folder)
+        patch.setattr(fitting, "candidate_kinds", lambda _quality, _rows: (("catboost",), ()))
+        patch.setattr(fitting, "_OUT_OF_FOLD_ITERATIONS", 40)
+        workspace = build_workspace(Settings(home=folder / "home"))
+        data = str(_write_sales(folder / "sales.csv"))
+        train(find_spec("california"), workspace=workspace, data=data, options=TrainOptions(), progress=_Quiet())
+        workspace.registry.resolve("california")
+    return folder / "home"
+
+
+@pytest.fixture(scope="session")
+def home(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with `california` 1.0.0, the champion, 1.1.0, the challenger."""
+    return _copied(trained, tmp_path_factory.mktemp("shared") / "home", "1.1.0")
+
+
+@pytest.fixture
+def own_home(trained: Path, tmp_path: Path) -> Path:
+    """A home that a test may change: `california` 1.0.0, the champion."""
+    return _copied(trained, tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def row() -> dict[str, float]:
+    """A home that the model values without a warning."""
+    return ROW
+
+
+@pytest.fixture(scope="session")
+def register() -> Callable[..., None]:
+    """Registers the champion's trees again as another version."""
+    return _register
+
+
+@pytest.fixture(scope="session")
+def read_all() -> Callable[[socket.socket], bytes]:
+    """Reads until the other side hangs up."""
+    return _read_all
+
+
+def _copied(source: Path, target: Path, *versions: str) -> Path:
+    """A home with the models of another, and more versions, each a challenger."""
+    # MLflow keeps absolute paths: the artifacts stay where they were made.
+    target.mkdir(parents=True)
+    shutil.copy(source / "mlflow.db", target)
+    shutil.copytree(source / "cache", target / "cache")
+    for version in versions:
+        _register(target, version, promote=False)
+    return target
+
+
+def _register(
+    home: Path, version: str, *, promote: bool, change: Callable[[Predictor], Predictor] | None = None
+) -> None:
+    """Register the champion's trees again as another version."""
+    workspace = build_workspace(Settings(home=home))
+    registry = workspace.registry
+    predictor = Predictor.load(registry.resolve("california"))
+    assert predictor.manifest is not None
+    manifest = dataclasses.replace(predictor.manifest, version=Version.parse(version), files={})
+    with workspace.scratch() as scratch, registry.run("california", name=f"again {version}") as run:
+        parts = (predictor if change is None else change(predictor)).parts()
+        write_bundle(scratch / "bundle", manifest=manifest, parts=parts)
+        registry.register(scratch / "bundle", run=run, metric="rmse", error=0.4, promote=promote)
+
+
+class Server:
+    """A server process."""
+
+    def __init__(self, process: subprocess.Popen[str], ready: dict[str, Any], log: Path) -> None:
+        self.process = process
+        self.ready = ready
+        self.log = log
+        self.url: str = ready["url"]
+        self.port = int(self.url.rsplit(":", 1)[1])
+        self.client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return self.client.post(path, **options)
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.client.get(path, **options)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def raw(self, data: bytes) -> bytes:
+        """What comes back for these bytes, until the server hangs up."""
+        with self.connect() as client:
+            client.sendall(data)
+            return _read_all(client)
+
+    def memory(self) -> int:
+        """Resident bytes of the process."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+    def end(self) -> int:
+        """End it as an operator would; returns the exit code."""
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=30)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return code
+
+
+def _read_all(client: socket.socket) -> bytes:
+    """Everything until the other side hangs up."""
+    received = b""
+    while True:
+        try:
+            piece = client.recv(65536)
+        except ConnectionResetError:
+            return received
+        if not piece:
+            return received
+        received += piece
+
+
+def start(home: Path, *args: str, **settings: str) -> Server:
+    """Start `appraise serve` and wait until it takes requests."""
+    log = home.parent / f"serve-{len(list(home.parent.glob('serve-*.log')))}.log"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("APPRAISE_")}
+    environment |= {f"APPRAISE_SERVE__{name.upper()}": value for name, value in settings.items()}
+    command = [sys.executable, "-m", "appraise", "--home", str(home), "serve", "--port", "0", "--json", *args]
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stream, text=True, env=environment, cwd=home.parent
+        )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.rstrip() == "}":
+            return Server(process, json.loads("".join(lines)), log)
+    process.stdout.close()
+    raise AssertionError(f"the server did not start, exit code {process.wait()}: {log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def server(home: Path) -> Iterator[Server]:
+    """The server that tests share which do not change it."""
+    running = start(home)
+    yield running
+    assert running.end() == 0
+    assert "Traceback" not in running.log.read_text()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Starts servers of a test's own."""
+    with ExitStack() as stack:
+
+        def starter(home: Path, *args: str, **settings: str) -> Server:
+            running = start(home, *args, **settings)
+            stack.callback(running.end)
+            return running
+
+        yield starter
