@@ -32,10 +32,11 @@ up: setup ## simulate a market, train on it, show the report and what to do next
 	appraise evaluate $(DATASET)
 	@printf '\nThe environment is in .venv: source .venv/bin/activate\nThen, for example:\n'
 	@printf '  %s\n' \
-	  'appraise models list' \
-	  'appraise predict $(DATASET) --input new.csv --output estimates.parquet' \
-	  'appraise init my_sales.csv --target price' \
-	  'mlflow ui --backend-store-uri sqlite:///$${APPRAISE_HOME:-.appraise}/mlflow.db'
+	  "appraise models list" \
+	  "appraise simulate $(DATASET) --rows 100 --seed 1 --output new.csv" \
+	  "appraise predict $(DATASET) --input new.csv --output estimates.csv" \
+	  "appraise init my_sales.csv --target price" \
+	  "mlflow ui --backend-store-uri sqlite:///$${APPRAISE_HOME:-.appraise}/mlflow.db"
 
 .PHONY: test
 test: setup browser lint types contracts pytest ## set up and run every check and every test
