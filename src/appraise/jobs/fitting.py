@@ -45,6 +45,9 @@ _SCALE_TRIAL_ITERATIONS = 300
 _OUT_OF_FOLD = {"learning_rate": 0.07, "depth": 6, "rsm": 0.25}
 _OUT_OF_FOLD_ITERATIONS = 400
 
+#: Models by which the intervals of dated data are calibrated.
+_CALIBRATION_FOLDS = 3
+
 #: Rows that single-row time is measured on.
 _TIMED_ROWS = 150
 
@@ -382,22 +385,46 @@ class Fitting:
         return min(within, key=lambda one: one.error)
 
     def _finish(self, chosen: FittedCandidate) -> Predictor:
-        with self.progress.task("calibration", total=2) as task:
+        dated = self.spec.sale_date is not None
+        with self.progress.task("calibration", total=3 if dated else 1) as task:
             level = self._market_level(chosen)
             fresh = self._calibration_rows(chosen.model, self.data.X_val, level)
             stale = self._calibration_rows(chosen.model, self.stale_X, None)
             intervals = calibrate(self._uncalibrated.scale_model, fresh, stale)
             task.advance()
             model = chosen.model
-            if self.spec.sale_date is not None:
+            if dated:
+                intervals = intervals.rescored(self._cross_fitted(chosen.model))
+                task.advance()
                 # The newest rows say most about the market that the model will meet.
                 model = chosen.model.refit(self.data)
                 level = None if level is None else MarketLevel.empty(window=level.window, lag=level.lag)
-            task.advance()
+                task.advance()
         predictor = self._predictor(model, intervals, level)
         date = self.spec.sale_date
         last = np.nan if date is None else float(np.nanmax(self.validation.table.column(date.name)))
         return replace(predictor, pipeline=self.known, last_sale=float(np.fmax(predictor.last_sale, last)))
+
+    def _cross_fitted(self, model: Model) -> CalibrationRows:
+        """Validation rows valued by models that know the rest of validation.
+
+        The model that will be served is refitted on all of validation. Errors of the one before would promise intervals
+        that are too wide wherever the newest rows were news to it.
+        """
+        data = self.data
+        fold = np.random.RandomState(self.options.seed).permutation(len(data.X_val)) % _CALIBRATION_FOLDS
+        centre = np.empty(len(data.X_val))
+        for held in range(_CALIBRATION_FOLDS):
+            inside, outside = fold == held, fold != held
+            known = replace(
+                data,
+                X=np.concatenate((data.X, data.X_val[outside])),
+                y=np.concatenate((data.y, data.y_val[outside])),
+                X_val=data.X_val[:0],
+                y_val=data.y_val[:0],
+            )
+            centre[inside] = model.refit(known).predict(data.X_val[inside])
+        return CalibrationRows(data.X_val, centre, centre, data.y_val)
 
     def _market_level(self, chosen: FittedCandidate) -> MarketLevel | None:
         """The level of the validation sales, where it makes their estimates better."""

@@ -52,6 +52,20 @@ class ConformalIntervals:
         """The conformal quantile for each of n rows, by which its scale is multiplied to give the half width."""
         return np.where(stale, _quantile(self.stale_scores, level), _quantile(self.scores, level))
 
+    def rescored(self, rows: CalibrationRows) -> ConformalIntervals:
+        """Intervals with the scores of other rows, cross-fitted by models that know the calibration period.
+
+        As stale scores they are too small, for those models have heard the news; raised at each level by as much as the
+        old ones were by staleness they are too large, for part of that news has since been learnt. The geometric mean
+        of these two bounds is taken (measured in `docs/decisions/0006-intervals.md`).
+        """
+        scores = _scores(self.scale_model, rows)
+        levels = (np.arange(len(scores)) + 1) / (len(scores) + 1)
+        fresh = np.array([_quantile(self.scores, level) for level in levels])
+        stale = np.array([_quantile(self.stale_scores, level) for level in levels])
+        inflation = np.sqrt(np.divide(stale, fresh, out=np.ones_like(fresh), where=fresh > 0))
+        return ConformalIntervals(self.scale_model, scores, np.sort(scores * inflation))
+
     def scale(self, X: NDArray[np.float64], estimate: NDArray[np.float64]) -> NDArray[np.float64]:
         """How unsure the model is of each row, shape (n,), on its scale."""
         return np.exp(self.scale_model.predict(_with_estimate(X, estimate)))
