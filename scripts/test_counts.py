@@ -1,12 +1,12 @@
 """Print the counts of a JUnit report as one line: `tests: 812 passed, 0 failed, 3 skipped in 241 s`."""
 
 import sys
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 
 def main(path: str) -> None:
     """Print the counts of the report at `path`, which pytest wrote."""
-    suites = ElementTree.parse(path).getroot().iter("testsuite")  # noqa: S314 - made by our own pytest
+    suites = ET.parse(path).getroot().iter("testsuite")  # noqa: S314 - made by our own pytest
     total = failed = skipped = 0
     seconds = 0.0
     for suite in suites:
