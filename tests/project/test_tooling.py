@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-LOCKS = (ROOT / "requirements.lock", ROOT / "scripts" / "uv.lock")
+LOCKS = (ROOT / "requirements.lock", ROOT / "scripts" / "requirements-uv.lock")
 SCRIPTS = [path for path in (ROOT / "scripts").iterdir() if path.read_bytes().startswith(b"#!")]
 
 

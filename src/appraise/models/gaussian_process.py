@@ -3,7 +3,7 @@
 Length scales are those under which a sample of training rows is most probable, each given its own nearest neighbours
 out of all training rows (after Vecchia, "Estimation and model identification for continuous spatial processes", 1988).
 A marginal likelihood of a sample would thin out the very neighbours by which short length scales are seen. The weights
-of all rows then come from one Cholesky factorisation. What was measured: `docs/decisions/0003-gaussian-process.md`.
+of all rows then come from one Cholesky factorisation. What was measured: `docs/decisions/0008-gaussian-process.md`.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class ConformalIntervals:
 
         As stale scores they are too small, for those models have heard the news; raised at each level by as much as the
         old ones were by staleness they are too large, for part of that news has since been learnt. The geometric mean
-        of these two bounds is taken (measured in `docs/decisions/0006-intervals.md`).
+        of these two bounds is taken (measured in `docs/decisions/0005-intervals.md`).
         """
         scores = _scores(self.scale_model, rows)
         levels = (np.arange(len(scores)) + 1) / (len(scores) + 1)
