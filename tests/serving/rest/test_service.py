@@ -1,0 +1,238 @@
+"""The service beside its estimates: health, models, metrics, documents, reload and its end."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from appraise.serving.predictor import Predictor
+
+
+def _until(condition, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline
+        pause.wait(0.05)
+
+
+def test_health_is_told_as_it_is(server):
+    assert server.get("/health/live").json() == {"status": "alive"}
+    for path in ("/health", "/health/ready"):
+        response = server.get(path)
+        assert response.status_code == 200
+        assert response.json() == {"status": "ready", "models": {"california": "1.0.0"}}
+    body = server.get("/health/detailed").json()
+    assert body["status"] == "healthy"
+    assert {name: one["status"] for name, one in body["dependencies"].items()} == {
+        "models": "up",
+        "registry": "up",
+        "disk": "up",
+    }
+    assert body["dependencies"]["registry"]["detail"] == "2 versions are registered"
+    assert all(one["latency_ms"] > 0 for one in body["dependencies"].values())
+
+
+def test_models_and_what_is_known_of_them(server):
+    _until(lambda: len(server.get("/models").json()["models"][0]["versions"]) == 2)
+    (model,) = server.get("/models").json()["models"]
+    assert (model["name"], model["default"]) == ("california", True)
+    assert [(one["version"], one["aliases"]) for one in model["versions"]] == [
+        ("1.1.0", ["challenger"]),
+        ("1.0.0", ["champion"]),
+    ]
+    info = server.get("/model/info").json()
+    assert info == server.get("/models/california/info").json()
+    assert (info["model_type"], info["model_version"], info["unit"]) == ("catboost", "1.0.0", "100,000 USD")
+    assert info["metrics"]["holdout"]["rmse"] > 0
+    assert sum(info["feature_importances"].values()) == pytest.approx(1.0)
+    assert info["training_ranges"]["HouseAge"]["low"] == 1.0
+    assert info["calibration"]["scores"] == 80
+    assert server.get("/model/info?alias=challenger").json()["model_version"] == "1.1.0"
+    assert server.get("/models/nothing/info").status_code == 404
+
+
+def test_metrics_count_requests_and_homes(server, row):
+    def count(name: str) -> float:
+        found = re.search(rf"^{re.escape(name)} (\S+)$", server.get("/metrics").text, flags=re.MULTILINE)
+        return 0.0 if found is None else float(found[1])
+
+    answered = 'appraise_requests_total{method="POST",route="/predict",status="200"}'
+    refused = 'appraise_requests_total{method="POST",route="/predict",status="422"}'
+    homes = 'appraise_predictions_total{model="california",version="1.0.0"}'
+    before = [count(name) for name in (answered, refused, homes)]
+    server.post("/predict", json=row)
+    server.post("/predict", json={})
+    server.post("/models/california/predict/batch", json={"rows": [row, row, {}]})
+    assert [count(name) for name in (answered, refused, homes)] == [before[0] + 1, before[1] + 1, before[2] + 3]
+    assert count('appraise_request_seconds_bucket{le="+Inf",route="/predict"}') == before[0] + before[1] + 2
+    assert count('appraise_refused_rows_total{model="california"}') >= 1
+
+
+def test_the_document_describes_each_field_and_the_page_needs_no_network(server, row):
+    document = server.get("/openapi.json").json()
+    schema = document["components"]["schemas"]["california_row"]
+    assert schema["properties"]["HouseAge"] == {
+        "type": "number",
+        "description": "Median age of the houses. Unit: years.",
+        "minimum": 0.0,
+        "maximum": 300.0,
+        "examples": [29.0],
+    }
+    assert set(schema["required"]) == set(row)
+    example = document["paths"]["/models/california/predict"]["post"]["requestBody"]["content"]["application/json"]
+    assert server.post("/predict", json=example["example"]).status_code == 200
+    assert {"/predict", "/predict/batch", "/health", "/metrics", "/model/reload"} <= set(document["paths"])
+    page = server.get("/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "http" not in page.text
+    for name in re.findall(r'(?:src|href)="(docs/[^"]+)"', page.text):
+        asset = server.get(f"/{name}")
+        assert asset.status_code == 200
+        assert len(asset.content) > 50
+    assert len(server.get("/docs/swagger-ui-bundle.js").content) > 1_000_000
+
+
+def test_every_answer_carries_security_headers(server):
+    for path in ("/", "/docs", "/nothing", "/metrics"):
+        headers = server.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "server" not in headers
+
+
+def _dearer(predictor: Predictor) -> Predictor:
+    """The same model with wider intervals, so that its answers tell it apart."""
+    intervals = predictor.intervals
+    wider = type(intervals)(intervals.scale_model, intervals.scores * 2.0, intervals.stale_scores * 2.0)
+    return dataclasses.replace(predictor, intervals=wider)
+
+
+def test_models_are_swapped_while_requests_are_answered(serve, own_home, row, register):
+    server = serve(own_home, "--workers", "2")
+    first = server.post("/predict", json=row).json()["prediction_interval"]
+    register(own_home, "1.1.0", promote=True, change=_dearer)
+    answers, stop = [], threading.Event()
+
+    def ask() -> None:
+            with httpx.Client(base_url=server.url, trust_env=False) as client:
+            while not stop.wait(0.01):
+                answers.append(client.post("/predict", json=row))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    reloaded = server.post("/model/reload")
+    after = [server.post("/predict", json=row).json()["model_version"] for _ in range(5)]
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert reloaded.status_code == 200
+    body = reloaded.json()
+    assert (body["models"], body["changed"], body["workers"]) == ({"california": "1.1.0"}, ["california"], 2)
+    assert after == ["1.1.0"] * 5
+    assert all(answer.status_code == 200 for answer in answers)
+    half = (first["upper"] - first["lower"]) / 2
+    widths = {"1.0.0": half, "1.1.0": 2 * half}
+    seen = set()
+    for answer in answers:
+        told = answer.json()
+        interval = told["prediction_interval"]
+        assert (interval["upper"] - interval["lower"]) / 2 == pytest.approx(widths[told["model_version"]])
+        seen.add(told["model_version"])
+    assert seen == {"1.0.0", "1.1.0"}
+    again = server.post("/predict?model_version=1.0.0", json=row)
+    assert again.json()["model_version"] == "1.0.0"
+    counted = re.findall(r"^appraise_predictions_total\S+ (\S+)$", server.get("/metrics").text, flags=re.MULTILINE)
+    assert sum(map(float, counted)) >= len(answers)
+    assert server.end() == 0
+
+
+def test_a_model_that_was_replaced_by_garbage_is_refused_and_the_old_one_goes_on(serve, own_home, row, register):
+    server = serve(own_home)
+    before = server.post("/predict", json=row).json()["prediction"]
+    register(own_home, "1.1.0", promote=True)
+    with sqlite3.connect(own_home / "mlflow.db") as store:
+        (source,) = store.execute("select storage_location from model_versions order by version desc").fetchone()
+    store.close()
+    garbage = np.random.default_rng(0).bytes(5000)
+    for file in Path(source.removeprefix("file://")).glob("model*"):
+        file.write_bytes(garbage)
+    for folder in (own_home / "cache" / "models").rglob("model.*"):
+        folder.write_bytes(garbage)
+    response = server.post("/model/reload")
+    assert response.status_code == 503
+    assert "damaged" in response.json()["detail"] or "fetched" in response.json()["detail"]
+    assert server.get("/health/ready").status_code == 200
+    answer = server.post("/predict", json=row).json()
+    assert (answer["prediction"], answer["model_version"]) == (before, "1.0.0")
+
+
+def test_the_registry_may_be_away_as_long_as_there_is_a_cache(serve, own_home, row):
+    (own_home / "mlflow.db").unlink()
+    server = serve(own_home)
+    assert server.post("/predict", json=row).status_code == 200
+    health = server.get("/health/detailed").json()
+    assert (health["status"], health["dependencies"]["registry"]["status"]) == ("degraded", "down")
+    assert server.post("/model/reload").status_code in (404, 503)
+    assert server.post("/predict", json=row).status_code == 200
+
+
+def test_requests_that_have_begun_are_finished_and_the_exit_code_is_0(serve, own_home, row):
+    server = serve(own_home, drain_seconds="0.5")
+    body = json.dumps(row).encode()
+    with server.connect() as client:
+        head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        client.sendall(head % len(body) + body[:10])
+        server.process.send_signal(signal.SIGTERM)
+        _until(lambda: server.get("/health/ready").status_code == 503)
+        assert server.get("/health/live").status_code == 200
+        client.sendall(body[10:])
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 OK")
+    assert server.end() == 0
+
+
+def test_a_worker_that_is_killed_is_started_anew(serve, own_home, row):
+    server = serve(own_home, "--workers", "2")
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    workers = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    assert len(workers) == 2
+    os.kill(workers[0], signal.SIGKILL)
+    _until(lambda: "started anew" in server.log.read_text())
+    for _ in range(10):
+        assert httpx.post(f"{server.url}/predict", json=row, trust_env=False).status_code == 200
+    assert server.end() == 0
+    assert not list((own_home / "run").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (("--host", "0.0.0.0"), 3, "there is no API key"),  # noqa: S104
+        (("--model", "nothing"), 7, "no model named 'nothing'"),
+        (("--host", "300.1.1.1", "--insecure"), 3, "cannot be listened on"),
+        (("--port", "70000"), 3, "port"),
+    ],
+)
+def test_what_cannot_be_served_is_said_before_anything_is(trained, tmp_path, args, code, said):
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(trained / "mlflow.db", home)
+    command = [sys.executable, "-m", "appraise", "--home", str(home), "serve", "--port", "0", *args]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "hint:" in done.stderr
