@@ -128,7 +128,7 @@ def test_models_are_swapped_while_requests_are_answered(serve, own_home, row, re
     answers, stop = [], threading.Event()
 
     def ask() -> None:
-            with httpx.Client(base_url=server.url, trust_env=False) as client:
+        with httpx.Client(base_url=server.url, trust_env=False) as client:
             while not stop.wait(0.01):
                 answers.append(client.post("/predict", json=row))
 
