@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from appraise.errors import FitError
+from appraise.errors import FitError, OutputError
 from appraise.features.state import State
 from appraise.models.base import LearningCurve, Model, TrainingData, shares, together
 from appraise.models.forest import Forest, from_lightgbm, from_sklearn, from_xgboost
@@ -312,10 +312,16 @@ class CatBoost(TreeModel):
             history = booster.get_evals_result()
             self.curve_ = curve(history["learn"]["RMSE"], history["validation"]["RMSE"])
         self.iterations_ = int(booster.tree_count_)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.json"
-            booster.save_model(str(path), format="json")
-            self.trees_ = SymmetricTrees.from_catboost(json.loads(path.read_text()))
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "model.json"
+                booster.save_model(str(path), format="json")
+                self.trees_ = SymmetricTrees.from_catboost(json.loads(path.read_text()))
+        except (OSError, catboost.CatBoostError) as error:
+            raise OutputError(
+                f"the temporary folder {tempfile.gettempdir()} cannot be written: {error}",
+                hint="make room there, or set TMPDIR to a folder that has room",
+            ) from error
         self.importances_ = shares(np.asarray(booster.get_feature_importance()))
 
 
