@@ -268,14 +268,15 @@ _SLOW = (
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
 def test_an_interruption_clears_away_what_is_half_done(folder, number, code):
-    command = [sys.executable, "-c", _SLOW, "simulate", "homes"]
+    command = [sys.executable, "-c", _SLOW, "simulate", "homes", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "working\n"
         process.send_signal(number)
-        _, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=30)
     assert process.returncode == code
     assert "Traceback" not in err
     assert list((folder / ".appraise" / "tmp").iterdir()) == []
     if number == signal.SIGINT:
         assert "error: interrupted" in err
+        assert json.loads(out)["error"]["exit_code"] == 130

@@ -17,6 +17,9 @@ from appraise.cli.terminal import show_error, tell_error, write_error_json
 from appraise.errors import AppraiseError
 
 
+_INTERRUPTED = "interrupted; nothing half done was kept"
+
+
 def main() -> None:
     """Run the program on the process's arguments, and exit."""
     args = sys.argv[1:]
@@ -49,7 +52,9 @@ def run(args: Sequence[str]) -> int:
     except typer.Abort:
         code = INTERRUPTED
     if code == INTERRUPTED:
-        tell_error("interrupted; nothing half done was kept")
+        tell_error(_INTERRUPTED)
+        if as_json:
+            write_error_json("Interrupted", _INTERRUPTED, None, INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 
