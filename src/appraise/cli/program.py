@@ -16,7 +16,6 @@ from appraise.cli.exits import INTERRUPTED, TERMINATED, USAGE
 from appraise.cli.terminal import show_error, tell_error, write_error_json
 from appraise.errors import AppraiseError
 
-
 _INTERRUPTED = "interrupted; nothing half done was kept"
 
 
