@@ -71,6 +71,18 @@ def test_the_level_and_the_comparables_are_as_asked_for(server, row, predictor):
     assert "comparables" not in server.post("/predict", json=row).json()
 
 
+def test_contributions_add_up_to_the_estimate_as_served(server, row):
+    for one in (row, {**row, "MedInc": 1.5, "Population": 900_000}):
+        body = server.post("/predict?explain=true", json=one).json()
+        total = body["base"]
+        for contribution in body["contributions"]:
+            total += contribution["money"]
+        assert total == body["prediction"] == server.post("/predict", json=one).json()["prediction"]
+        assert any(contribution["name"] == "MedInc" for contribution in body["contributions"])
+    assert "contributions" not in server.post("/predict?explain=false", json=row).json()
+    assert server.post("/predict?explain=yes", json=row).status_code == 422
+
+
 def test_a_version_or_an_alias_picks_the_model_that_answers(server, row):
     for query, version in (
         ("?model_version=1.0.0", "1.0.0"),

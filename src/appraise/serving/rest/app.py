@@ -19,6 +19,7 @@ from appraise.errors import AppraiseError
 from appraise.logs import get_logger
 from appraise.serving.rest.documents import Documents
 from appraise.serving.rest.http import ClientGoneError, Header, Receive, Reply, Scope, Send, header, send_reply
+from appraise.serving.rest.inference import Inference, tell
 from appraise.serving.rest.predicting import Predicting
 from appraise.serving.rest.problems import Refusal, refusal_of
 from appraise.serving.rest.reading import Reading
@@ -191,7 +192,24 @@ def build_app(service: Service, *, ask_registry: bool = False) -> Gate:
         ("/metrics", reading.metrics, "read"),
         *((path, handler, None) for path, handler in documents.routes()),
     )
+    inference = Inference(service, predicting)
+    model_path = "/v2/models/{name}"
+    v2: tuple[tuple[str, str, Handler, Need], ...] = (
+        ("GET", "/v2", inference.server, None),
+        ("GET", "/v2/health/live", inference.live, None),
+        ("GET", "/v2/health/ready", inference.ready, None),
+        *(
+            route
+            for path in (model_path, f"{model_path}/versions/{{version}}")
+            for route in (
+                ("GET", path, inference.metadata, "read"),
+                ("GET", f"{path}/ready", inference.model_ready, "read"),
+                ("POST", f"{path}/infer", inference.infer, "predict"),
+            )
+        ),
+    )
     routes: list[BaseRoute] = [
+        *(_route(method, path, Endpoint(path, handler, need, service, tell)) for method, path, handler, need in v2),
         *(_route("POST", endpoint.route, endpoint) for endpoint in (*posts.values(), *named.values())),
         _route("POST", "/model/reload", Endpoint("/model/reload", reading.reload, "admin", service)),
         *(_route("GET", path, Endpoint(path, handler, need, service)) for path, handler, need in gets),

@@ -27,6 +27,17 @@ class Comparable(msgspec.Struct):
     attributes: dict[str, Any]
 
 
+class Contribution(msgspec.Struct):
+    """What one source adds to an estimate."""
+
+    name: Annotated[str, Meta(description="An input column, or such as `location` and `comparable sales`.")]
+    columns: Annotated[tuple[str, ...], Meta(description="The input columns that it is made of.")]
+    money: Annotated[float, Meta(description="In the target's unit, negative where it lowers the estimate.")]
+
+
+_Base = Annotated[float, Meta(description="What the model says of a home that it knows nothing of.")]
+
+
 class Prediction(msgspec.Struct):
     """The estimate of one home."""
 
@@ -42,6 +53,11 @@ class Prediction(msgspec.Struct):
     warnings: Annotated[tuple[str, ...], Meta(description="Such as a value outside all that was seen in training.")]
     input_features: dict[str, Any]
     processing_time_ms: float
+    base: (
+        Annotated[float, Meta(description="What the model says of a home that it knows nothing of.")]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
+    contributions: tuple[Contribution, ...] | msgspec.UnsetType = msgspec.UNSET
     comparables: tuple[Comparable, ...] | msgspec.UnsetType = msgspec.UNSET
 
 

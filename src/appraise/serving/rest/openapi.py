@@ -160,6 +160,10 @@ def _parameters(names: Iterable[str], *, with_model: bool) -> list[Json]:
             {"type": "integer", "minimum": 0, "maximum": MOST_COMPARABLES, "default": 0},
             "How many comparable sales to show.",
         ),
+        "explain": (
+            {"type": "boolean", "default": False},
+            "Whether to show what the estimate is made of: `base` and `contributions`, which add up to it.",
+        ),
     }
     return [
         {"name": name, "in": "query", "required": False, "schema": schemas[name][0], "description": schemas[name][1]}

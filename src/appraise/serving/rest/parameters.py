@@ -29,6 +29,7 @@ class Options:
         version, alias: which of its versions; the champion where neither is given.
         level: nominal level of the interval.
         comparables: how many comparable sales to show.
+        explain: whether to show what the estimate is made of.
     """
 
     model: str | None = None
@@ -36,11 +37,12 @@ class Options:
     alias: str | None = None
     level: float = DEFAULT_LEVEL
     comparables: int = 0
+    explain: bool = False
 
 
 _DEFAULTS = Options()
 _WHICH = ("model", "model_version", "alias")
-SINGLE = (*_WHICH, "level", "comparables")
+SINGLE = (*_WHICH, "level", "comparables", "explain")
 BATCH = (*_WHICH, "level")
 INFO = _WHICH
 
@@ -73,6 +75,7 @@ def _parsed(query: bytes, allowed: tuple[str, ...]) -> Options:
         alias=given.get("alias"),
         level=_level(given.get("level")),
         comparables=_count(given.get("comparables")),
+        explain=_flag(given.get("explain")),
     )
 
 
@@ -96,6 +99,12 @@ def _level(text: str | None) -> float:
     if not 0.0 < level < 1.0:
         raise refused_parameter("level", "must be a number above 0 and below 1", repr(text))
     return level
+
+
+def _flag(text: str | None) -> bool:
+    if text not in (None, "true", "false"):
+        raise refused_parameter("explain", "must be true or false", repr(text))
+    return text == "true"
 
 
 def _count(text: str | None) -> int:

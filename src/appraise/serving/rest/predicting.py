@@ -11,10 +11,12 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from appraise.datasets.constraints import shown
 from appraise.errors import Problem, UnknownModelError
 from appraise.serving.batching import Answer, Overloaded, answers_of, value_rows
+from appraise.serving.explain import explain
 from appraise.serving.models import LoadedModel
 from appraise.serving.rest import messages
 from appraise.serving.rest.codec import check_media_type, decode_object, too_large_numbers
@@ -58,8 +60,12 @@ class Predicting:
         except Overloaded as error:
             raise overloaded() from error
         nearest: Any = msgspec.UNSET
+        base: Any = msgspec.UNSET
+        contributions: Any = msgspec.UNSET
         if options.comparables:
             nearest = _comparables(model, row, options.comparables)
+        if options.explain:
+            base, contributions = await asyncio.to_thread(_explained, model, row, answer.estimate)
         self._tally.valued(model.name, model.version, 1)
         return Reply(
             _encoder.encode(
@@ -74,6 +80,8 @@ class Predicting:
                     warnings=answer.warnings,
                     input_features=row,
                     processing_time_ms=round((time.perf_counter() - started) * 1e3, 3),
+                    base=base,
+                    contributions=contributions,
                     comparables=nearest,
                 )
             )
@@ -250,6 +258,16 @@ def _comparables(model: LoadedModel, row: dict[str, Any], count: int) -> tuple[m
     return tuple(
         messages.Comparable(sale.price, sale.date, sale.distance_km, sale.likeness, sale.attributes)
         for sale in model.predictor.comparables(row, count=count)
+    )
+
+
+def _explained(
+    model: LoadedModel, row: dict[str, Any], estimate: float
+) -> tuple[float, tuple[messages.Contribution, ...]]:
+    predictor = model.predictor
+    (explanation,) = explain(predictor, predictor.vocabulary.encode_rows([row]), np.array([estimate]))
+    return explanation.base, tuple(
+        messages.Contribution(one.source.name, one.source.columns, one.money) for one in explanation.contributions
     )
 
 

@@ -1,0 +1,188 @@
+"""The Open Inference Protocol v2: what clients of KServe, Triton and MLServer speak.
+
+A model takes one tensor for each input column, named as it, of shape [n] or [n, 1], and gives `estimate`, `lower`,
+`upper` and `confidence`, each of shape [n]. Errors have the protocol's own shape, `{"error": "..."}`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from appraise import __version__
+from appraise.datasets.constraints import shown
+from appraise.datasets.spec import Column
+from appraise.serving.batching import Overloaded, value_rows
+from appraise.serving.models import LoadedModel
+from appraise.serving.rest.codec import decode_object
+from appraise.serving.rest.http import Receive, Reply, Scope
+from appraise.serving.rest.parameters import Options
+from appraise.serving.rest.predicting import Predicting, check_rows
+from appraise.serving.rest.problems import Refusal, overloaded
+from appraise.serving.rest.service import Service
+
+_DATATYPES = {"number": "FP64", "integer": "INT64", "boolean": "BOOL"}
+_NUMBERS = frozenset(
+    ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64")
+)
+_OUTPUTS = ("estimate", "lower", "upper", "confidence")
+_MOST_SHOWN = 3
+
+
+def tell(refusal: Refusal) -> Reply:
+    """A refusal in the protocol's shape."""
+    text = refusal.detail if refusal.hint is None else f"{refusal.detail} ({refusal.hint})"
+    return Reply(msgspec.json.encode({"error": text}), refusal.status.value, headers=refusal.headers)
+
+
+class Inference:
+    """The routes under `/v2`.
+
+    Args:
+        service: models and limits.
+        predicting: finds models and reads bodies.
+    """
+
+    def __init__(self, service: Service, predicting: Predicting) -> None:
+        self._service = service
+        self._predicting = predicting
+
+    async def server(self, _scope: Scope, _receive: Receive) -> Reply:
+        """What the server is."""
+        return _json({"name": "appraise", "version": __version__, "extensions": []})
+
+    async def live(self, _scope: Scope, _receive: Receive) -> Reply:
+        """Whether the process answers."""
+        return _json({"live": True})
+
+    async def ready(self, _scope: Scope, _receive: Receive) -> Reply:
+        """Whether requests should be sent here."""
+        fit = bool(self._service.shelf.lineup.champions()) and not self._service.draining
+        return _json({"ready": fit}, HTTPStatus.OK if fit else HTTPStatus.SERVICE_UNAVAILABLE)
+
+    async def model_ready(self, scope: Scope, _receive: Receive) -> Reply:
+        """Whether a model answers."""
+        model = await self._model(scope)
+        return _json({"name": model.name, "ready": True})
+
+    async def metadata(self, scope: Scope, _receive: Receive) -> Reply:
+        """What a model takes and gives."""
+        model = await self._model(scope)
+        versions = [known.version for known in self._service.shelf.lineup.known[model.name]]
+        return _json(
+            {
+                "name": model.name,
+                "versions": versions,
+                "platform": f"appraise_{model.manifest.kind}",
+                "inputs": [
+                    {"name": column.name, "datatype": _datatype(column), "shape": [-1]} for column in model.spec.inputs
+                ],
+                "outputs": [{"name": name, "datatype": "FP64", "shape": [-1]} for name in _OUTPUTS],
+            }
+        )
+
+    async def infer(self, scope: Scope, receive: Receive) -> Reply:
+        """Value homes."""
+        document = decode_object(await self._predicting.body(scope, receive))
+        model = await self._model(scope)
+        try:
+            return await self._service.batcher.run(lambda: self._infer(document, model))
+        except Overloaded as error:
+            raise overloaded() from error
+
+    def _infer(self, document: dict[str, Any], model: LoadedModel) -> Reply:
+        rows = _rows(document, self._service.limits.max_batch_rows)
+        wanted = _wanted(document)
+        problems = check_rows(model, rows)
+        if problems:
+            more = f" and {len(problems) - _MOST_SHOWN} more" if len(problems) > _MOST_SHOWN else ""
+            raise _refused("; ".join(map(str, problems[:_MOST_SHOWN])) + more)
+        estimates = value_rows(model, rows, 0.9)
+        self._service.tally.batched(len(rows))
+        self._service.tally.valued(model.name, model.version, len(rows))
+        columns = {
+            "estimate": estimates.estimate,
+            "lower": estimates.lower,
+            "upper": estimates.upper,
+            "confidence": estimates.confidence,
+        }
+        answer: dict[str, Any] = {
+            "model_name": model.name,
+            "model_version": model.version,
+            "id": document.get("id") or str(uuid.uuid4()),
+            "outputs": [
+                {"name": name, "datatype": "FP64", "shape": [len(rows)], "data": columns[name].tolist()}
+                for name in wanted
+            ],
+        }
+        return _json(answer)
+
+    async def _model(self, scope: Scope) -> LoadedModel:
+        path = scope["path_params"]
+        return await self._predicting.model(Options(version=path.get("version")), path["name"])
+
+
+def _rows(document: dict[str, Any], most: int) -> list[dict[str, Any]]:
+    """The tensors of a request as rows."""
+    inputs = document.get("inputs")
+    if not isinstance(inputs, list) or not inputs:
+        raise _refused("inputs must be an array of tensors, one for each input column")
+    columns: dict[str, list[Any]] = {}
+    for tensor in inputs:
+        name, values = _column(tensor)
+        if name in columns:
+            raise _refused(f"the input {name} is there more than once")
+        columns[name] = values
+    sizes = {len(values) for values in columns.values()}
+    if len(sizes) > 1:
+        raise _refused(f"the inputs have different numbers of values: {', '.join(map(str, sorted(sizes)))}")
+    size = sizes.pop()
+    if not 1 <= size <= most:
+        raise _refused(f"from 1 to {most:,} rows are taken, received {size:,}")
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _column(tensor: Any) -> tuple[str, list[Any]]:
+    if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
+        raise _refused("each input must be an object with a name")
+    name, data, shape, datatype = tensor["name"], tensor.get("data"), tensor.get("shape"), tensor.get("datatype")
+    if not isinstance(data, list):
+        raise _refused(f"the input {name} has no data; binary tensors are not taken")
+    if data and all(type(value) is list and len(value) == 1 for value in data):
+        data = [value[0] for value in data]
+    if not isinstance(shape, list) or shape not in ([len(data)], [len(data), 1]):
+        raise _refused(f"the input {name} has {len(data)} values and the shape {shape}; the shape is [n] or [n, 1]")
+    if datatype != "BYTES" and datatype not in _NUMBERS:
+        raise _refused(f"the input {name} has the datatype {datatype!r}, which the protocol does not know")
+    return name, data
+
+
+def _wanted(document: dict[str, Any]) -> tuple[str, ...]:
+    """The outputs that were asked for; all where none was."""
+    outputs = document.get("outputs")
+    if not outputs:
+        return _OUTPUTS
+    names = (
+        tuple(one.get("name") if isinstance(one, dict) else None for one in outputs)
+        if isinstance(outputs, list)
+        else ()
+    )
+    unknown = [name for name in names if name not in _OUTPUTS]
+    if unknown or not names:
+        raise _refused(f"the outputs are {', '.join(_OUTPUTS)}, received {shown(unknown[0] if unknown else outputs)}")
+    return tuple(str(name) for name in names)
+
+
+def _datatype(column: Column) -> str:
+    return _DATATYPES.get(column.kind, "BYTES")
+
+
+def _refused(detail: str) -> Refusal:
+    return Refusal(HTTPStatus.BAD_REQUEST, detail)
+
+
+def _json(document: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Reply:
+    return Reply(msgspec.json.encode(document), status.value)

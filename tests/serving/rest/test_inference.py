@@ -1,0 +1,75 @@
+"""The Open Inference Protocol v2."""
+
+import pytest
+
+
+def _inputs(rows, shape=lambda n: [n]):
+    return [
+        {"name": name, "datatype": "FP64", "shape": shape(len(rows)), "data": [row[name] for row in rows]}
+        for name in rows[0]
+    ]
+
+
+def test_the_server_and_its_models_describe_themselves(server, row):
+    assert server.get("/v2").json()["extensions"] == []
+    assert server.get("/v2/health/live").json() == {"live": True}
+    assert server.get("/v2/health/ready").json() == {"ready": True}
+    assert server.get("/v2/models/california/ready").status_code == 200
+    assert server.get("/v2/models/california/versions/1.0.0/ready").status_code == 200
+    metadata = server.get("/v2/models/california").json()
+    assert metadata["name"] == "california"
+    assert [one["name"] for one in metadata["inputs"]] == list(row)
+    assert {one["datatype"] for one in metadata["inputs"]} == {"FP64"}
+    assert "1.0.0" in metadata["versions"]
+
+
+def test_infer_gives_what_predict_gives(server, row):
+    rows = [row, {**row, "MedInc": 2.0}]
+    expected = [server.post("/predict", json=one).json() for one in rows]
+    for shape in (lambda n: [n], lambda n: [n, 1]):
+        body = server.post("/v2/models/california/infer", json={"id": "a", "inputs": _inputs(rows, shape)}).json()
+        assert (body["id"], body["model_name"], body["model_version"]) == ("a", "california", "1.0.0")
+        outputs = {one["name"]: one for one in body["outputs"]}
+        assert outputs["estimate"]["data"] == [one["prediction"] for one in expected]
+        assert outputs["lower"]["data"] == [one["prediction_interval"]["lower"] for one in expected]
+        assert outputs["upper"]["shape"] == [2]
+    only = {"inputs": _inputs(rows), "outputs": [{"name": "estimate"}]}
+    versioned = server.post("/v2/models/california/versions/1.1.0/infer", json=only).json()
+    assert versioned["model_version"] == "1.1.0"
+    assert [one["name"] for one in versioned["outputs"]] == ["estimate"]
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "status", "said"),
+    [
+        ("/v2/models/nothing/infer", {}, 404, "no model named"),
+        ("/v2/models/california/versions/7.0.0/infer", {}, 404, "no version"),
+        ("/v2/models/california/infer", {"inputs": []}, 400, "inputs must be"),
+        ("/v2/models/california/infer", {"inputs": [1]}, 400, "a name"),
+        ("/v2/models/california/infer", {"inputs": [{"name": "MedInc"}]}, 400, "binary tensors"),
+        (
+            "/v2/models/california/infer",
+            {"inputs": [{"name": "MedInc", "shape": [3], "datatype": "FP64", "data": [1]}]},
+            400,
+            "1 values and the shape",
+        ),
+        (
+            "/v2/models/california/infer",
+            {"inputs": [{"name": "MedInc", "shape": [1], "datatype": "FP64", "data": [1]}]},
+            400,
+            "HouseAge: must not be missing",
+        ),
+        ("/v2/models/california/infer", {"outputs": [{"name": "price"}]}, 400, "received 'price'"),
+    ],
+)
+def test_errors_have_the_shape_of_the_protocol(server, row, path, change, status, said):
+    response = server.post(path, json={"inputs": _inputs([row]), **change})
+    assert response.status_code == status
+    assert list(response.json()) == ["error"]
+    assert said in response.json()["error"]
+
+
+def test_bodies_that_are_no_json_are_refused_in_the_protocols_shape(server):
+    response = server.post("/v2/models/california/infer", content=b"{", headers={"Content-Type": "application/json"})
+    assert response.status_code == 400
+    assert list(response.json()) == ["error"]
