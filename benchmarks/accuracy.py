@@ -3,7 +3,8 @@
     python benchmarks/accuracy.py                       # California, seeds 0-4, the default model
     python benchmarks/accuracy.py --quality best
     python benchmarks/accuracy.py --dataset melbourne   # out of time: frozen, and walking forward
-    python benchmarks/accuracy.py --dataset bayside     # a simulated market that moves: with and without the level
+    python benchmarks/accuracy.py --dataset bayside     # a simulated market: with and without the market level
+    python benchmarks/accuracy.py --dataset bayside --shock level:2022-08-01:-15%
 
 California follows the protocol of the tabular papers: `RandomState(seed).permutation`, 64/16/20, RMSE in 100,000 USD.
 Plain models see the columns as they are: no comparables, no engineered features, early stopping on the validation rows.
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from appraise.datasets.infer import infer_spec
 from appraise.datasets.prepare import Prepared, prepare
 from appraise.datasets.presets import find_spec
+from appraise.datasets.simulate import DEFAULT_ROWS, parse_shock, simulate_market
 from appraise.datasets.spec import DatasetSpec, RandomSplit
 from appraise.evaluation.point_errors import mdape
 from appraise.jobs.fitting import Fit, FitOptions, Fitting, Rows, encode
@@ -51,6 +53,7 @@ def main() -> None:
     arguments.add_argument("--quality", choices=("fast", "best"), default="fast")
     arguments.add_argument("--seeds", type=int, default=5, help="how many splits of california, from seed 0")
     arguments.add_argument("--only-ours", action="store_true", help="leave the plain models of california out")
+    arguments.add_argument("--shock", action="append", default=[], help="a shock to bayside, as `appraise simulate`'s")
     arguments.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     arguments.add_argument("--data-dir", type=Path, default=os.environ.get("APPRAISE_DATA_DIR"))
     chosen = arguments.parse_args()
@@ -61,7 +64,7 @@ def main() -> None:
                 directory, Path(folder), chosen.quality, chosen.seeds, chosen.threads, {} if chosen.only_ours else PLAIN
             )
         else:
-            spec, data = dated(chosen.dataset, directory)
+            spec, data = dated(chosen.dataset, directory, Path(folder), chosen.shock)
             figures = out_of_time(spec, data, Path(folder), chosen.quality, chosen.threads)
     show(figures, as_json=chosen.json)
 
@@ -149,10 +152,15 @@ def plain_rows(spec: DatasetSpec, prepared: Prepared) -> tuple[Part, Part, Part]
     return tuple((part.table.values, part.prices) for part in parts)  # type: ignore[return-value]
 
 
-def dated(name: str, directory: Path | None) -> tuple[DatasetSpec, Path | None]:
+def dated(name: str, directory: Path | None, folder: Path, shocks: list[str]) -> tuple[DatasetSpec, Path | None]:
     """The spec and the data of a dated dataset: inferred for Melbourne, the preset for the simulated market."""
     if name == "bayside":
-        return find_spec("bayside"), None
+        if not shocks:
+            return find_spec("bayside"), None
+        path = folder / "shocked.parquet"
+        made = simulate_market(DEFAULT_ROWS["bayside"], seed=0, shocks=[parse_shock(text) for text in shocks])
+        made.write_parquet(path)
+        return find_spec("bayside"), path
     if directory is None:
         raise SystemExit("melbourne needs --data-dir, a folder with melbourne_sales.csv")
     path = directory / "melbourne_sales.csv"
