@@ -1,5 +1,8 @@
 """The Open Inference Protocol v2."""
 
+import json
+
+import numpy as np
 import pytest
 
 
@@ -11,7 +14,7 @@ def _inputs(rows, shape=lambda n: [n]):
 
 
 def test_the_server_and_its_models_describe_themselves(server, row):
-    assert server.get("/v2").json()["extensions"] == []
+    assert server.get("/v2").json()["extensions"] == ["binary_tensor_data"]
     assert server.get("/v2/health/live").json() == {"live": True}
     assert server.get("/v2/health/ready").json() == {"ready": True}
     assert server.get("/v2/models/california/ready").status_code == 200
@@ -46,7 +49,7 @@ def test_infer_gives_what_predict_gives(server, row):
         ("/v2/models/california/versions/7.0.0/infer", {}, 404, "no version"),
         ("/v2/models/california/infer", {"inputs": []}, 400, "inputs must be"),
         ("/v2/models/california/infer", {"inputs": [1]}, 400, "a name"),
-        ("/v2/models/california/infer", {"inputs": [{"name": "MedInc"}]}, 400, "binary tensors"),
+        ("/v2/models/california/infer", {"inputs": [{"name": "MedInc"}]}, 400, "has no data"),
         (
             "/v2/models/california/infer",
             {"inputs": [{"name": "MedInc", "shape": [3], "datatype": "FP64", "data": [1]}]},
@@ -73,3 +76,45 @@ def test_bodies_that_are_no_json_are_refused_in_the_protocols_shape(server):
     response = server.post("/v2/models/california/infer", content=b"{", headers={"Content-Type": "application/json"})
     assert response.status_code == 400
     assert list(response.json()) == ["error"]
+
+
+def _binary(server, tensors, head_change=None, extra=b"", parameters=None):
+    """A request as Triton's client sends it."""
+    inputs, pieces = [], []
+    for name, values in tensors.items():
+        pieces.append(np.asarray(values, dtype="<f4").tobytes())
+        size = {"binary_data_size": len(pieces[-1])}
+        inputs.append({"name": name, "datatype": "FP32", "shape": [len(values), 1], "parameters": size})
+    document = {"inputs": inputs, "parameters": parameters or {}, **(head_change or {})}
+    head = json.dumps(document).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
+    return server.post("/v2/models/california/infer", content=head + b"".join(pieces) + extra, headers=headers)
+
+
+def test_tensors_may_be_bytes_both_ways(server, row):
+    rows = [row, {**row, "MedInc": 2.0}]
+    tensors = {name: [one[name] for one in rows] for name in row}
+    rounded = [{name: float(np.float32(value)) for name, value in one.items()} for one in rows]
+    expected = [server.post("/predict", json=one).json()["prediction"] for one in rounded]
+    response = _binary(server, tensors, parameters={"binary_data_output": True})
+    assert response.status_code == 200, response.text
+    head = json.loads(response.content[: int(response.headers["inference-header-content-length"])])
+    data = response.content[int(response.headers["inference-header-content-length"]) :]
+    assert [one["parameters"]["binary_data_size"] for one in head["outputs"]] == [16] * 4
+    assert np.frombuffer(data[:16], "<f8").tolist() == expected
+    plain = _binary(server, tensors).json()
+    assert plain["outputs"][0]["data"] == expected
+
+
+def test_bytes_that_do_not_fit_their_tensors_are_refused(server, row):
+    tensors = {name: [value] for name, value in row.items()}
+    answers = [
+        _binary(server, tensors, extra=b"x"),
+        _binary(server, {**tensors, "MedInc": []}),
+        _binary(server, {**tensors, "MedInc": [float("nan")]}),
+        _binary(server, {"MedInc": [1.0]}, {"inputs": [{"name": "MedInc", "parameters": {"binary_data_size": 10**9}}]}),
+        _binary(server, {"MedInc": [1.0]}, {"inputs": [{"name": "MedInc", "parameters": {"binary_data_size": 4}}]}),
+    ]
+    for answer in answers:
+        assert answer.status_code == 400, answer.text
+        assert list(answer.json()) == ["error"]

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2: what clients of KServe, Triton and MLServer speak.
+"""The Open Inference Protocol v2, with its binary tensor extension: what clients of KServe, Triton and MLServer speak.
 
 A model takes one tensor for each input column, named as it, of shape [n] or [n, 1], and gives `estimate`, `lower`,
 `upper` and `confidence`, each of shape [n]. Errors have the protocol's own shape, `{"error": "..."}`.
@@ -17,8 +17,9 @@ from appraise.datasets.constraints import shown
 from appraise.datasets.spec import Column
 from appraise.serving.batching import Overloaded, value_rows
 from appraise.serving.models import LoadedModel
+from appraise.serving.rest import tensors
 from appraise.serving.rest.codec import decode_object
-from appraise.serving.rest.http import Receive, Reply, Scope
+from appraise.serving.rest.http import Receive, Reply, Scope, header
 from appraise.serving.rest.parameters import Options
 from appraise.serving.rest.predicting import Predicting, check_rows
 from appraise.serving.rest.problems import Refusal, overloaded
@@ -52,7 +53,7 @@ class Inference:
 
     async def server(self, _scope: Scope, _receive: Receive) -> Reply:
         """What the server is."""
-        return _json({"name": "appraise", "version": __version__, "extensions": []})
+        return _json({"name": "appraise", "version": __version__, "extensions": ["binary_tensor_data"]})
 
     async def live(self, _scope: Scope, _receive: Receive) -> Reply:
         """Whether the process answers."""
@@ -86,7 +87,12 @@ class Inference:
 
     async def infer(self, scope: Scope, receive: Receive) -> Reply:
         """Value homes."""
-        document = decode_object(await self._predicting.body(scope, receive))
+        length = header(scope, tensors.HEADER)
+        if length is None:
+            document = decode_object(await self._predicting.body(scope, receive))
+        else:
+            body = await self._predicting.binary_body(scope, receive)
+            document = tensors.split(body, length)
         model = await self._model(scope)
         try:
             return await self._service.batcher.run(lambda: self._infer(document, model))
@@ -118,7 +124,7 @@ class Inference:
                 for name in wanted
             ],
         }
-        return _json(answer)
+        return tensors.reply(answer, tensors.wanted_binary(document, wanted))
 
     async def _model(self, scope: Scope) -> LoadedModel:
         path = scope["path_params"]
@@ -150,7 +156,7 @@ def _column(tensor: Any) -> tuple[str, list[Any]]:
         raise _refused("each input must be an object with a name")
     name, data, shape, datatype = tensor["name"], tensor.get("data"), tensor.get("shape"), tensor.get("datatype")
     if not isinstance(data, list):
-        raise _refused(f"the input {name} has no data; binary tensors are not taken")
+        raise _refused(f"the input {name} has no data")
     if data and all(type(value) is list and len(value) == 1 for value in data):
         data = [value[0] for value in data]
     if not isinstance(shape, list) or shape not in ([len(data)], [len(data), 1]):

@@ -20,7 +20,7 @@ from appraise.serving.explain import explain
 from appraise.serving.models import LoadedModel
 from appraise.serving.rest import messages
 from appraise.serving.rest.codec import check_media_type, decode_object, too_large_numbers
-from appraise.serving.rest.http import Receive, Reply, Scope, TooLargeError, read_body
+from appraise.serving.rest.http import Receive, Reply, Scope, TooLargeError, header, read_body
 from appraise.serving.rest.parameters import BATCH, SINGLE, Options, options_of
 from appraise.serving.rest.problems import Refusal, field_error, overloaded, refused_rows
 from appraise.serving.rest.service import Service
@@ -98,7 +98,7 @@ class Predicting:
             raise overloaded() from error
 
     async def body(self, scope: Scope, receive: Receive) -> bytes:
-        """The body of a request.
+        """The body of a request that is JSON.
 
         Raises:
             Refusal: 415 for what is not plain JSON, 413 for what is too large.
@@ -114,6 +114,14 @@ class Predicting:
             elif key == b"content-encoding":
                 encoding = value
         check_media_type(kind, encoding)
+        return await self._read(receive, length)
+
+    async def binary_body(self, scope: Scope, receive: Receive) -> bytes:
+        """The body of a request that is JSON followed by tensors; raises as `body` does."""
+        check_media_type(b"application/json", header(scope, b"content-encoding"))
+        return await self._read(receive, header(scope, b"content-length"))
+
+    async def _read(self, receive: Receive, length: bytes | None) -> bytes:
         limit = self._limits.max_body_bytes
         if length is not None and len(length) > 6 and int(length) > limit:
             raise _too_large(f"{int(length):,}", limit)
