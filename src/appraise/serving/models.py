@@ -109,6 +109,8 @@ class Lineup:
     def find(self, name: str, *, version: str | None, alias: str | None) -> LoadedModel | KnownVersion:
         """The model of a version, or else of an alias; one that is not in memory as the registry knows it.
 
+        Where both are given they must mean the same.
+
         Raises:
             UnknownModelError: naming what there is.
         """
@@ -117,14 +119,19 @@ class Lineup:
             raise UnknownModelError(
                 f"no model named {name!r} is served", hint=near or f"served are {_listed(self.known)}"
             )
-        wanted = version if version is not None else self.aliases.get((name, alias or DEFAULT_ALIAS))
+        meant = self.aliases.get((name, DEFAULT_ALIAS if alias is None else alias))
+        if version is not None and alias is not None and version != meant:
+            raise UnknownModelError(
+                f"the alias {alias!r} of {name} is not version {version!r}", hint="give one of the two"
+            )
+        wanted = version if version is not None else meant
         loaded = self.loaded.get((name, wanted)) if wanted is not None else None
         if loaded is not None:
             return loaded
         for known in self.known[name]:
             if known.version == wanted:
                 return known
-        what = f"version {version!r}" if version is not None else f"alias {alias or DEFAULT_ALIAS!r}"
+        what = f"version {version!r}" if version is not None else f"alias {DEFAULT_ALIAS if alias is None else alias!r}"
         versions = _listed(" ".join((known.version, *known.aliases)) for known in self.known[name])
         raise UnknownModelError(f"the model {name} has no {what}", hint=f"it has {versions}")
 

@@ -206,7 +206,7 @@ def test_batches_of_zero_and_of_one_too_many_are_refused(server, row):
         ("/predict?model_version=9.9.9", 404, "it has 1.1.0 challenger, 1.0.0 champion"),
         ("/predict?model_version=latest", 404, "no version 'latest'"),
         ("/predict?alias=nobody", 404, "no alias 'nobody'"),
-        ("/predict?alias=champion&model_version=1.0.0", 422, "must not be given beside"),
+        ("/predict?alias=champion&model_version=1.1.0", 404, "is not version"),
         ("/predict?level=1", 422, "above 0 and below 1"),
         ("/predict?level=nan", 422, "above 0 and below 1"),
         ("/predict?level=0.5&level=0.6", 422, "once"),

@@ -36,6 +36,10 @@ def test_infer_gives_what_predict_gives(server, row):
         assert outputs["estimate"]["data"] == [one["prediction"] for one in expected]
         assert outputs["lower"]["data"] == [one["prediction_interval"]["lower"] for one in expected]
         assert outputs["upper"]["shape"] == [2]
+    untyped = server.post("/v2/models/california/infer", content=json.dumps({"inputs": _inputs(rows)}))
+    assert untyped.status_code == 200
+    typed = server.post("/v2/models/california/infer", content=b"{}", headers={"Content-Type": "text/plain"})
+    assert typed.status_code == 415
     only = {"inputs": _inputs(rows), "outputs": [{"name": "estimate"}]}
     versioned = server.post("/v2/models/california/versions/1.1.0/infer", json=only).json()
     assert versioned["model_version"] == "1.1.0"

@@ -89,7 +89,10 @@ class Inference:
         """Value homes."""
         length = header(scope, tensors.HEADER)
         if length is None:
-            document = decode_object(await self._predicting.body(scope, receive))
+            # Triton's client names no content type for JSON.
+            named = header(scope, b"content-type") is not None
+            read = self._predicting.body if named else self._predicting.binary_body
+            document = decode_object(await read(scope, receive))
         else:
             body = await self._predicting.binary_body(scope, receive)
             document = tensors.split(body, length)

@@ -67,8 +67,6 @@ def _parsed(query: bytes, allowed: tuple[str, ...]) -> Options:
         if name in given:
             raise refused_parameter(name, "must be given once", repr(value))
         given[name] = value
-    if "model_version" in given and "alias" in given:
-        raise refused_parameter("alias", "must not be given beside model_version", repr(given["alias"]))
     return Options(
         model=given.get("model"),
         version=given.get("model_version"),
