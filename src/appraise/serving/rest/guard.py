@@ -65,13 +65,13 @@ class Guard:
         stamp = self._file.stamp()
         if stamp == self._stamp:
             return
+        self._stamp = stamp
         try:
             keys = self._file.read()
         except SettingsError as error:
             self.required = True
             _log.error("the key file cannot be used; the keys are as they were", reason=error.message)
             return
-        self._stamp = stamp
         # A file that went away must not open what it closed.
         self.required = self.required or bool(keys)
         self._keys = {key.hash: key for key in keys}

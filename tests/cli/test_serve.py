@@ -1,0 +1,43 @@
+"""`serve` and `keys` as a person sees them."""
+
+
+def test_a_key_is_shown_once_and_listed_without_itself(appraise, folder):
+    made = appraise("keys", "create", "--name", "web", "--scopes", "predict, read", "--rate", "20")
+    assert made.code == 0
+    key = made.out.strip()
+    assert key.startswith("appraise_")
+    assert "not shown again" in made.err
+    listed = appraise("keys", "list")
+    assert "web" in listed.out
+    assert "predict, read" in listed.out
+    assert key not in listed.out
+    revoked = appraise("keys", "revoke", "web")
+    assert revoked.out.startswith("web (")
+    again = appraise("keys", "revoke", "web")
+    assert again.code == 3
+    assert "there is no valid key 'web'" in again.err
+
+
+def test_without_keys_the_list_says_what_to_do(appraise, folder):
+    assert "appraise keys create" in appraise("keys", "list").out
+    assert appraise("keys", "list", "--json").json == {"keys": []}
+    assert list(folder.iterdir()) == []
+
+
+def test_a_wrong_scope_makes_no_key(appraise, folder):
+    ended = appraise("keys", "create", "--name", "web", "--scopes", "write")
+    assert ended.code == 3
+    assert "among predict, read, admin" in ended.err
+    assert not (folder / ".appraise" / "keys.json").exists()
+
+
+def test_serving_without_a_model_says_what_to_do(appraise_process, folder):
+    ended = appraise_process("serve", "--port", "0")
+    assert ended.code == 7
+    assert "appraise train" in ended.err
+
+
+def test_an_address_for_others_needs_a_key(appraise, folder):
+    ended = appraise("serve", "--host", "0.0.0.0", "--port", "0")  # noqa: S104
+    assert ended.code == 3
+    assert "--insecure" in ended.err
