@@ -51,6 +51,8 @@ def one_of(column: Column) -> str:
 
 def shown(value: object) -> str:
     """A received value, shortened for display."""
+    if isinstance(value, int) and value.bit_length() > _LONGEST_SHOWN * 4:
+        return f"a whole number of {value.bit_length():,} bits"  # Python refuses to write the longest ones.
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
 

@@ -32,26 +32,21 @@ class MarketLevel:
     residuals: NDArray[np.float64]
     window: int
     lag: int
-    _first: float
+    _steps: NDArray[np.float64]
     _levels: NDArray[np.float64]
 
     @classmethod
     def of(cls, days: NDArray[np.float64], residuals: NDArray[np.float64], *, window: int, lag: int) -> MarketLevel:
-        """The level of these sales, in any order."""
+        """The level of these sales, in any order; a sale without a day (NaN) never becomes known."""
+        dated = ~np.isnan(days)
+        days, residuals = days[dated], residuals[dated]
         order = np.argsort(days, kind="stable")
         days, residuals = days[order], residuals[order]
-        first = days[0] + lag if len(days) else 0.0
-        last = days[-1] + lag if len(days) else -1.0
-        levels = np.zeros(max(int(last - first) + 1, 0))
-        for i in range(len(levels)):
-            known = first + i - lag
-            start, stop = np.searchsorted(days, [known - window, known], side="right")
-            count = stop - start
-            if count:
-                levels[i] = np.median(residuals[start:stop]) * count / (count + _SHRINKAGE)
-            elif i:
-                levels[i] = levels[i - 1]
-        return cls(days, residuals, window, lag, float(first), levels)
+        steps = np.unique(days)
+        start = np.searchsorted(days, steps - window, side="right")
+        stop = np.searchsorted(days, steps, side="right")
+        levels = np.array([_shrunken_median(residuals[i:j]) for i, j in zip(start, stop, strict=True)])
+        return cls(days, residuals, window, lag, steps, levels)
 
     @classmethod
     def empty(cls, *, window: int, lag: int) -> MarketLevel:
@@ -70,14 +65,14 @@ class MarketLevel:
     def at(self, days: NDArray[np.float64]) -> NDArray[np.float64]:
         """The level on each valuation day, shape (n,), in logarithms.
 
-        It is made of the sales from `lag` to `lag + window - 1` days before. Zero before the first known sale; the last
-        level stands where the window has no sale.
+        It is made of the sales of the `window` days that end with the newest sale known on that day, so it stands until
+        a newer sale becomes known. Zero before the first; a row without a day (NaN) is valued with all sales.
         """
         if not len(self._levels):
             return np.zeros(len(days))
-        position = np.floor(np.nan_to_num(days, nan=self._first + len(self._levels)) - self._first)
-        inside = np.clip(position, 0, len(self._levels) - 1).astype(np.int64)
-        return np.where(position < 0, 0.0, self._levels[inside])
+        # NaN sorts after every day.
+        newest = np.searchsorted(self._steps, days - self.lag, side="right") - 1
+        return np.where(newest < 0, 0.0, self._levels[newest])
 
     def state(self) -> State:
         """The sales' days and residuals."""
@@ -91,3 +86,7 @@ class MarketLevel:
         return cls.of(
             state.arrays["days"], state.arrays["residuals"], window=state.data["window"], lag=state.data["lag"]
         )
+
+
+def _shrunken_median(residuals: NDArray[np.float64]) -> float:
+    return float(np.median(residuals)) * len(residuals) / (len(residuals) + _SHRINKAGE)

@@ -146,7 +146,7 @@ class Predictor:
                 level=MarketLevel.from_state(parts["level"]) if "level" in parts else None,
                 scale=bundle.manifest.extra["scale"],
                 ranges=parts["vocabulary"].arrays["ranges"],
-                last_sale=float(bundle.manifest.extra["last_sale"] or np.nan),
+                last_sale=_or_nan(bundle.manifest.extra["last_sale"]),
                 window_days=bundle.manifest.extra["window_days"],
                 checker=RowChecker(spec),
                 manifest=bundle.manifest,
@@ -347,6 +347,10 @@ class Predictor:
                 return date_of(value)
             case _:
                 return self.vocabulary.level(name, value)
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else float(value)
 
 
 @cache

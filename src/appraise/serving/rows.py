@@ -6,7 +6,10 @@ import datetime as dt
 import difflib
 import math
 import operator
+import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 from appraise.datasets.constraints import FINITE, PRESENT, at_least, at_most, of_kind, one_of, shown
@@ -21,6 +24,12 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
+
+#: A day, and a time of day, which is not read.
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ][\d:.,]+(?:Z|[+-][\d:]+)?)?", re.ASCII)
+_DATE_WANTED = "must be a date such as 2024-05-31"
+
+_LARGEST = sys.float_info.max
 
 _Check = Callable[[Any], str | None]
 
@@ -44,6 +53,9 @@ class RowChecker:
         found: list[Problem] = []
         for position, row in enumerate(rows):
             before = len(found)
+            if not isinstance(row, Mapping):
+                found.append(Problem(position, None, "must be an object of values by field", shown(row)))
+                continue
             for name, value in row.items():
                 check = self._checks.get(name)
                 if check is None:
@@ -59,17 +71,26 @@ class RowChecker:
         return found
 
     def _unknown(self, name: str) -> str:
-        close = difflib.get_close_matches(name, self._checks, n=1)
+        close = difflib.get_close_matches(str(name), self._checks, n=1)
         return f"is not a field of this dataset; did you mean {close[0]}?" if close else (
             f"is not a field of this dataset; its fields are {', '.join(self._checks)}"
         )  # fmt: skip
 
     def _broken_rules(self, position: int, row: Mapping[str, Any]) -> Iterable[Problem]:
         for rule, holds in self._rules:
-            left = row.get(rule.left)
-            right = row.get(rule.right) if isinstance(rule.right, str) else rule.right
-            if left is not None and right is not None and not holds(left, right):
+            operands = rule.left, rule.right
+            if any(isinstance(name, str) and name not in self._checks for name in operands):
+                continue  # The price, which is not read and was not checked.
+            left, right = (row.get(one) if isinstance(one, str) else one for one in operands)
+            if left is not None and right is not None and not holds(_comparable(left), _comparable(right)):
                 yield Problem(position, rule.left, rule.message, f"{shown(left)} against {shown(right)}")
+
+
+def _comparable(value: Any) -> Any:
+    """A checked value; dates, which may come as text, as dates."""
+    if isinstance(value, str):
+        return dt.date.fromisoformat(value[:10])
+    return value.date() if isinstance(value, dt.datetime) else value
 
 
 def _check_of(column: Column) -> _Check:
@@ -96,8 +117,12 @@ def _number_check(column: Column) -> _Check:
         if type(value) is not float and type(value) is not int:
             if isinstance(value, bool) or not hasattr(value, "__float__"):
                 return kind
-            value = float(value)
-        if not math.isfinite(value):
+            try:
+                value = float(value)
+            except (TypeError, ValueError):
+                return kind
+        # A whole number beyond floating point is as good as infinite.
+        if not -_LARGEST <= value <= _LARGEST:
             return FINITE
         if value < low:
             return floor
@@ -109,16 +134,19 @@ def _number_check(column: Column) -> _Check:
 
 
 def _check_boolean(value: Any) -> str | None:
-    return None if type(value).__name__ == "bool" or value in (0, 1) else "must be true or false"
+    flag = type(value).__name__ == "bool" or (isinstance(value, Real) and value in (0, 1))
+    return None if flag else "must be true or false"
 
 
 def _check_date(value: Any) -> str | None:
     if isinstance(value, dt.date):
         return None
+    if not isinstance(value, str) or _DATE.fullmatch(value) is None:
+        return _DATE_WANTED
     try:
         dt.date.fromisoformat(value[:10])
-    except (TypeError, ValueError):
-        return "must be a date such as 2024-05-31"
+    except ValueError:
+        return _DATE_WANTED
     return None
 
 
