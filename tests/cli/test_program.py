@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -259,21 +261,31 @@ _SLOW = (
     "    with workspace.scratch() as folder:\n"
     "        (folder / 'half').write_text('half')\n"
     "        sys.stdout.write('working\\n'); sys.stdout.flush()\n"
-    "        threading.Event().wait()\n"
+    # A signal that comes right before a wait without end begins would be noticed at its end.
+    "        while not threading.Event().wait(0.05): pass\n"
     "job.simulate = slow\n"
     "from appraise.cli import main\n"
     "main()\n"
 )
 
 
+@contextmanager
+def _killed_in_the_end(process: subprocess.Popen[str]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.kill()
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
 def test_an_interruption_clears_away_what_is_half_done(folder, number, code):
     command = [sys.executable, "-c", _SLOW, "simulate", "homes", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with process, _killed_in_the_end(process):
         assert process.stdout is not None
         assert process.stdout.readline() == "working\n"
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in err
     assert list((folder / ".appraise" / "tmp").iterdir()) == []

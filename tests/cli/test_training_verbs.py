@@ -103,12 +103,15 @@ def test_ctrl_c_while_training_leaves_no_model_and_the_next_run_works(home, fold
     before = appraise("models", "list", "--json").json
     command = [sys.executable, "-m", "appraise", "--log-level", "debug", "train", "homes"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if json.loads(line).get("task") == "candidates":
-                break
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if json.loads(line).get("task") == "candidates":
+                    break
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert out == ""
     assert err.splitlines()[-1] == "error: interrupted; nothing half done was kept"
