@@ -55,7 +55,10 @@ class RegistrySource:
 
     def fetch(self, known: KnownVersion) -> Path:
         """The bundle of a version; raises as `ask` does."""
-        return known.folder or self._elsewhere(_fetch, known.name, known.version)
+        cached = known.folder or self._registry.cached(known.name, alias=known.version)
+        if cached is not None and cached.name == known.digest:
+            return cached
+        return self._elsewhere(_fetch, known.name, known.version)
 
     def close(self) -> None:
         """End the processes that ask; whoever waits for them is told that the registry did not answer."""
