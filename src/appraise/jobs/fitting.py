@@ -324,7 +324,7 @@ class Fitting:
 
     def _predictor(self, model: Model, intervals: ConformalIntervals, level: MarketLevel | None) -> Predictor:
         date = self.spec.sale_date
-        last = np.nan if date is None else float(np.nanmax(self.train.table.column(date.name)))
+        last = np.nan if date is None else _newest(self.train.table.column(date.name))
         return Predictor(
             spec=self.spec,
             vocabulary=self.vocabulary,
@@ -392,8 +392,9 @@ class Fitting:
             stale = self._calibration_rows(chosen.model, self.stale_X, None)
             intervals = calibrate(self._uncalibrated.scale_model, fresh, stale)
             task.advance()
-            model = chosen.model
-            if dated:
+            if not dated:
+                model = chosen.model.conditioned(self.data)
+            else:
                 intervals = intervals.rescored(self._cross_fitted(chosen.model))
                 task.advance()
                 # The newest rows say most about the market that the model will meet.
@@ -402,7 +403,7 @@ class Fitting:
                 task.advance()
         predictor = self._predictor(model, intervals, level)
         date = self.spec.sale_date
-        last = np.nan if date is None else float(np.nanmax(self.validation.table.column(date.name)))
+        last = np.nan if date is None else _newest(self.validation.table.column(date.name))
         return replace(predictor, pipeline=self.known, last_sale=float(np.fmax(predictor.last_sale, last)))
 
     def _cross_fitted(self, model: Model) -> CalibrationRows:
@@ -455,6 +456,11 @@ def _scaling(
     if scale == "log":
         return np.log, np.exp
     return np.asarray, np.asarray
+
+
+def _newest(days: NDArray[np.float64]) -> float:
+    """The latest day; NaN where no row has one."""
+    return float(np.fmax.reduce(days, initial=np.nan))
 
 
 def _plain(value: Any) -> Any:

@@ -26,6 +26,9 @@ _BATCH = 50_000
 #: Columns that are added to those of the input.
 ADDED = ("estimate", "lower", "upper", "confidence", "warnings", "model_version", "error")
 
+#: Which row of the input a row is, while tables are put together.
+_POSITION = "row position"
+
 
 @dataclass(frozen=True, slots=True)
 class PredictResult:
@@ -133,10 +136,10 @@ def _value(predictor: Predictor, frame: pl.DataFrame, level: float, progress: Pr
 def _table(predictor: Predictor, rows: Sifted, loaded: Loaded, estimates: list[Estimates]) -> pl.DataFrame:
     """The rows as they came, in their order, with what was added."""
     came = pl.concat([file.frame for file in loaded.files], how="diagonal_relaxed")
-    taken = {name: f"{name} (column)" for name in came.columns if name in ADDED}
+    came = came.rename(_apart(came.columns))
     valued = pl.DataFrame(
         {
-            "position": rows.position,
+            _POSITION: rows.position,
             "estimate": _joined([one.estimate for one in estimates]),
             "lower": _joined([one.lower for one in estimates]),
             "upper": _joined([one.upper for one in estimates]),
@@ -147,15 +150,28 @@ def _table(predictor: Predictor, rows: Sifted, loaded: Loaded, estimates: list[E
             "model_version": pl.Series([_version(predictor)] * rows.frame.height, dtype=pl.String),
         }
     )
-    refused = rows.rejected.select(pl.col("position").cast(pl.Int64), pl.col("reason").alias("error"))
+    refused = rows.rejected.select(pl.col("position").cast(pl.Int64).alias(_POSITION), pl.col("reason").alias("error"))
     return (
-        came.rename(taken)
-        .with_row_index("position")
-        .with_columns(pl.col("position").cast(pl.Int64))
-        .join(valued, on="position", how="left", maintain_order="left")
-        .join(refused, on="position", how="left", maintain_order="left")
-        .drop("position")
+        came.with_row_index(_POSITION)
+        .with_columns(pl.col(_POSITION).cast(pl.Int64))
+        .join(valued, on=_POSITION, how="left", maintain_order="left")
+        .join(refused, on=_POSITION, how="left", maintain_order="left")
+        .drop(_POSITION)
     )
+
+
+def _apart(names: list[str]) -> dict[str, str]:
+    """New names for the input's columns that are called like an added one, which no other column has."""
+    renamed: dict[str, str] = {}
+    taken = {*names, *ADDED}
+    for name in names:
+        if name in ADDED or name == _POSITION:
+            other = f"{name} (column)"
+            while other in taken:
+                other += " (column)"
+            taken.add(other)
+            renamed[name] = other
+    return renamed
 
 
 def _joined(parts: list[Any]) -> Any:

@@ -7,7 +7,7 @@ import hashlib
 import io
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from appraise.evaluation.evaluation import Candidate
 from appraise.evaluation.metrics import measure
 from appraise.jobs.fitting import Fit, FitOptions, FittedCandidate, Fitting, Rows, encode
 from appraise.jobs.progress import Progress
+from appraise.jobs.tuned import tuned_parameters
 from appraise.jobs.workspace import Quality, Workspace
 from appraise.models.base import LearningCurve
 from appraise.models.blend import Blend
@@ -34,6 +35,9 @@ from appraise.registry.provenance import git_commit, library_versions
 from appraise.registry.runs import Run
 from appraise.registry.version import Version
 
+#: Metrics of prices that are not all positive.
+_UNDIVIDED = ("rmse", "mae", "r2")
+
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
@@ -44,7 +48,7 @@ class TrainOptions:
         row_budget_us: what one row may take, microseconds, everything included.
         seed: of every random choice.
         promote: True makes the model the champion, False the challenger; None compares it with the champion.
-        parameters: hyperparameters by kind, where tuning found some.
+        parameters: hyperparameters by kind; where there are none, those that tuning found.
     """
 
     quality: Quality | None = None
@@ -116,11 +120,13 @@ def train(
         DataError: the data cannot be read or do not fit the spec.
         FitError: no model can be fitted on them.
         RegistryError: the registry cannot be reached or refuses.
-        OutputError: a result cannot be written.
+        OutputError: a result cannot be written, or what tuning kept cannot be read.
     """
     with progress.task("data") as task:
         task.note(spec.name)
         prepared = workspace.prepare(spec, data)
+    if not options.parameters:
+        options = replace(options, parameters=tuned_parameters(workspace, spec))
     fit_options = fit_options_of(workspace, options)
     frame, split = prepared.frame, prepared.split
     fit = Fitting(spec, frame[split.train], frame[split.validation], fit_options, progress).run()
@@ -209,7 +215,9 @@ def _manifest(
     predictor = fit.predictor
     names = predictor.vocabulary.names_
     estimates = predictor.predict_columns(holdout.columns)
-    holdout_metrics = measure(holdout.prices, estimates.estimate, resamples=0)
+    # A ratio study divides by the price.
+    keys = None if holdout.prices.min() > 0 else _UNDIVIDED
+    holdout_metrics = measure(holdout.prices, estimates.estimate, resamples=0, keys=keys)
     inside = (estimates.lower <= holdout.prices) & (holdout.prices <= estimates.upper)
     return Manifest(
         name=spec.name,

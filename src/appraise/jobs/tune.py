@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from appraise.datasets.atomic import replacing
 from appraise.datasets.spec import DatasetSpec
 from appraise.datasets.specfile import spec_hash
 from appraise.errors import OutputError
 from appraise.jobs.fitting import Fitting
 from appraise.jobs.progress import Progress, Task
 from appraise.jobs.train import TrainOptions, fit_options_of
+from appraise.jobs.tuned import keep_tuned, tuned_path
 from appraise.jobs.workspace import Workspace
 from appraise.models.candidates import ERROR_METRIC
 from appraise.models.catalogue import TUNABLE
@@ -23,6 +22,9 @@ from appraise.registry.runs import Run
 
 if TYPE_CHECKING:
     import optuna
+
+#: Marks the trial of the default hyperparameters.
+_DEFAULT = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,34 +107,35 @@ def tune(
     fitting = Fitting(spec, frame[split.train], frame[split.validation], options, progress)
     fitting.prepare()
     study = _study(workspace, f"{spec.name}-{kind}-{spec_hash(spec)[:12]}", seed=workspace.seed)
-    before = len(study.trials)
-    if not before:
-        study.enqueue_trial(dict(_defaults(kind)))
+    earlier = len(_completed(study))
+    if not earlier:
+        study.enqueue_trial(dict(_defaults(kind)), user_attrs={_DEFAULT: True})
     deadline = None if timeout is None else time.monotonic() + timeout
     metric = ERROR_METRIC[spec.objective]
     with (
         workspace.registry.run(spec.name, name=f"tune {kind}", tags={"appraise.job": "tune"}) as run,
         progress.task(f"trials of {kind}", total=trials) as task,
     ):
-        for _ in range(trials):
-            if deadline is not None and time.monotonic() >= deadline:
+        for number in range(trials):
+            # There is always something to answer with: the first trial of all runs however little time there is.
+            if deadline is not None and time.monotonic() >= deadline and (earlier or number):
                 break
             _run_trial(study, fitting, kind, run, metric, task)
+            # After each trial, so that an interruption loses nothing.
+            keep_tuned(workspace, spec, kind, {**TUNABLE[kind].defaults, **study.best_params})
         run.log_metrics({f"validation_{metric}": study.best_value})
         run.log_params({"kind": kind, **study.best_params})
-    path = tuned_path(workspace, spec)
-    best = {**TUNABLE[kind].defaults, **study.best_params}
-    _keep(path, {**tuned_parameters(workspace, spec), kind: best})
+    completed = _completed(study)
     return TuneResult(
         dataset=spec.name,
         kind=kind,
         error_metric=metric,
-        trials=len(study.trials),
-        ran=len(study.trials) - before,
-        default_error=float(study.trials[0].value or study.best_value),
+        trials=len(completed),
+        ran=len(completed) - earlier,
+        default_error=next(float(trial.values[0]) for trial in completed if _DEFAULT in trial.user_attrs),
         best_error=study.best_value,
-        best=best,
-        path=path,
+        best={**TUNABLE[kind].defaults, **study.best_params},
+        path=tuned_path(workspace, spec),
     )
 
 
@@ -149,12 +152,18 @@ def _study(workspace: Workspace, name: str, *, seed: int) -> optuna.Study:
     storage = optuna.storages.JournalStorage(
         optuna.storages.journal.JournalFileBackend(str(workspace.tuning / f"{name}.jsonl"))
     )
-    return optuna.create_study(
-        study_name=name,
-        storage=storage,
-        sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True),
-        load_if_exists=True,
-    )
+    study = optuna.create_study(study_name=name, storage=storage, load_if_exists=True)
+    # A search that goes on would draw its first samples a second time from the same seed.
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), multivariate=True)
+    return study
+
+
+def _completed(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Trials that came to an end; those that were interrupted tell nothing."""
+    from optuna.trial import TrialState
+
+    completed: list[optuna.trial.FrozenTrial] = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return completed
 
 
 def _run_trial(study: optuna.Study, fitting: Fitting, kind: str, run: Run, metric: str, task: Task) -> None:
@@ -210,27 +219,3 @@ def _space(kind: str) -> dict[str, optuna.distributions.BaseDistribution]:
                 "colsample_bytree": FloatDistribution(0.1, 0.8),
                 "reg_lambda": FloatDistribution(0.1, 30.0, log=True),
             }
-
-
-def tuned_path(workspace: Workspace, spec: DatasetSpec) -> Path:
-    """Where the best hyperparameters of a dataset are kept; another spec has another file."""
-    return workspace.tuning / f"{spec.name}-{spec_hash(spec)[:12]}.json"
-
-
-def tuned_parameters(workspace: Workspace, spec: DatasetSpec) -> dict[str, dict[str, Any]]:
-    """Hyperparameters by kind that tuning found for this spec; none where it was not tuned."""
-    path = tuned_path(workspace, spec)
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise OutputError(
-            f"the tuned hyperparameters in {path} cannot be read: {error}", hint="delete the file, or tune again"
-        ) from error
-    return {kind: dict(parameters) for kind, parameters in found.items() if kind in TUNABLE}
-
-
-def _keep(path: Path, parameters: Mapping[str, Mapping[str, Any]]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(parameters, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,122 @@
+"""Predicting a file: every row that came is there, in its order, with an estimate or the reason why not."""
+
+import polars as pl
+import pytest
+
+from appraise.errors import DataError, OutputError, UnknownModelError
+from appraise.jobs.predict import ADDED, _apart, predict_file
+from appraise.jobs.progress import SilentProgress
+from appraise.serving.predictor import Predictor
+
+
+@pytest.fixture
+def predict(homes, tmp_path):
+    def predict(frame: pl.DataFrame | bytes, *, output: str = "out.parquet", **options):
+        source = tmp_path / "in.csv"
+        if isinstance(frame, bytes):
+            source.write_bytes(frame)
+        else:
+            frame.write_csv(source)
+        target = tmp_path / output
+        result = predict_file(
+            homes.spec,
+            workspace=homes.workspace,
+            input=str(source),
+            output=target,
+            progress=SilentProgress(),
+            **options,
+        )
+        return result, pl.read_parquet(target) if target.suffix == ".parquet" else None
+
+    return predict
+
+
+@pytest.fixture
+def rows(homes) -> pl.DataFrame:
+    return homes.frame.drop("price")[:12]
+
+
+def test_rows_without_price_are_valued_as_the_predictor_values_them(predict, rows, homes):
+    result, out = predict(rows, level=0.8)
+    assert (result.rows, result.valued, result.model_version) == (12, 12, "1.0.0")
+    predictor = Predictor.load(homes.workspace.registry.resolve("homes"))
+    estimates = predictor.predict(rows.to_dicts(), level=0.8)
+    assert out["estimate"].to_list() == estimates.estimate.tolist()
+    assert out["lower"].to_list() == estimates.lower.tolist()
+    assert out["confidence"].to_list() == estimates.confidence.tolist()
+    assert out.columns == [*rows.columns, *ADDED]
+
+
+def test_hostile_rows_stay_in_their_place_and_say_why(predict, rows):
+    text = rows.with_columns(pl.all().cast(pl.String))
+    bad = ["-5", "nan", "inf", "1e999", "three", ""]
+    for position, value in enumerate(bad):
+        cell = pl.when(pl.int_range(pl.len()) == 2 * position).then(pl.lit(value)).otherwise("square_feet")
+        text = text.with_columns(cell.alias("square_feet"))
+    result, out = predict(text)
+    assert (result.rows, result.valued) == (12, 6)
+    assert result.to_dict()["refused"] == 6
+    refused = out[::2]
+    assert refused["estimate"].null_count() == 6
+    assert all("square_feet" in reason for reason in refused["error"])
+    assert out[1::2]["error"].null_count() == 6
+    assert out[1::2]["estimate"].null_count() == 0
+    assert out["age_years"].cast(pl.Float64).to_list() == rows["age_years"].cast(pl.Float64).to_list()
+
+
+def test_where_no_row_can_be_valued_each_says_why(predict, rows):
+    result, out = predict(rows.with_columns(square_feet=pl.lit(-1.0)))
+    assert (result.rows, result.valued) == (12, 0)
+    assert out["error"].null_count() == 0
+    assert out["estimate"].dtype == pl.Float64
+
+
+def test_equal_rows_are_all_valued(predict, rows):
+    result, out = predict(pl.concat([rows[:1]] * 3))
+    assert result.valued == 3
+    assert out["estimate"].n_unique() == 1
+
+
+def test_columns_called_like_what_is_added_are_kept_apart():
+    names = ["area", "estimate", "estimate (column)", "error", "position", "row position"]
+    assert _apart(names) == {
+        "estimate": "estimate (column) (column)",
+        "error": "error (column)",
+        "row position": "row position (column)",
+    }
+
+
+def test_more_rows_than_a_batch_are_valued_in_order(predict, homes, monkeypatch):
+    whole = predict(homes.frame)[1]
+    monkeypatch.setattr("appraise.jobs.predict._BATCH", 64)
+    assert predict(homes.frame)[1].equals(whole)
+
+
+def test_warnings_are_told(predict, rows):
+    _, out = predict(rows.with_columns(square_feet=pl.lit(45_000.0)))
+    assert all("square_feet 45000 lies outside the values seen in training" in warning for warning in out["warnings"])
+
+
+@pytest.mark.parametrize("content", [b"", b"square_feet\n", b"a,b\n1,2\n"], ids=["empty", "header", "other columns"])
+def test_a_file_of_no_homes_is_refused_and_what_was_there_stays(predict, tmp_path, content):
+    (tmp_path / "out.csv").write_text("before")
+    with pytest.raises(DataError) as caught:
+        predict(content, output="out.csv")
+    assert caught.value.hint
+    assert (tmp_path / "out.csv").read_text() == "before"
+
+
+def test_an_output_of_another_type_is_refused_before_any_work(homes, tmp_path):
+    with pytest.raises(OutputError, match="not a file type"):
+        predict_file(
+            homes.spec,
+            workspace=homes.workspace,
+            input="nowhere.csv",
+            output=tmp_path / "out.xlsx",
+            progress=SilentProgress(),
+        )
+
+
+def test_an_alias_that_is_not_there_is_named(predict, rows):
+    with pytest.raises(UnknownModelError, match="challengers"):
+        predict(rows, alias="challengers")
