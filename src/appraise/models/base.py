@@ -68,6 +68,11 @@ class Model(ABC):
     def refit(self, data: TrainingData) -> Self:
         """A new model fitted on training and validation rows together, with what `fit` found (iterations, penalty)."""
 
+    def conditioned(self, data: TrainingData) -> Model:
+        """The model that knows the validation rows too, as far as that takes no new training; most models cannot."""
+        del data
+        return self
+
     @abstractmethod
     def predict(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Prices on the model's scale, shape (n,)."""

@@ -39,6 +39,10 @@ class Blend(Model):
         """Refit every part on all rows; the weights stay."""
         return type(self)(tuple(part.refit(data) for part in self.parts), self.weights)
 
+    def conditioned(self, data: TrainingData) -> Blend:
+        """Every part conditioned; the weights stay."""
+        return Blend(tuple(part.conditioned(data) for part in self.parts), self.weights)
+
     def predict(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Prices on the model's scale, shape (n,)."""
         total = np.zeros(len(X))

@@ -115,6 +115,10 @@ class GaussianProcess(Model):
         model.range_ = (float(y.min()), float(y.max()))
         return model
 
+    def conditioned(self, data: TrainingData) -> Model:
+        """Conditioned on the validation rows as well: known sales are to it what the pool is to comparables."""
+        return self.refit(data)
+
     def predict(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Posterior mean on the model's scale, kept within the range of the known prices, shape (n,)."""
         queries = Scaled.by(self._points(X), self.theta_)
