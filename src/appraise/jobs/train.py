@@ -320,5 +320,4 @@ def _log(
                 }
             )
             for curve in _curves(fitted):
-                for step, error in zip(curve.iterations, curve.validation, strict=True):
-                    child.log_metrics({"validation_curve": error}, step=step)
+                child.log_curve("validation_curve", curve.iterations, curve.validation)
