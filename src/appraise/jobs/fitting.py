@@ -21,7 +21,7 @@ from appraise.features.vocabulary import Vocabulary
 from appraise.jobs.progress import Progress, Task
 from appraise.models.base import Model, TrainingData
 from appraise.models.blend import Blend, blend_weights
-from appraise.models.candidates import BLENDED, candidate_kinds, make, objective_error
+from appraise.models.candidates import BLENDED, FAST_BLENDED, candidate_kinds, make, objective_error
 from appraise.models.intervals import (
     CalibrationRows,
     ConformalIntervals,
@@ -347,7 +347,7 @@ class Fitting:
         base = min(one.row_us for one in candidates)
         affordable: list[FittedCandidate] = []
         spent = base
-        for one in able:
+        for one in (one for one in able if one.kind in FAST_BLENDED):
             cost = one.row_us - base
             if spent + cost <= self.options.row_budget_us:
                 affordable.append(one)
