@@ -15,7 +15,15 @@ letter); nothing here knows of them.
     +-- BundleError              a model bundle that is damaged, altered or of another format
     +-- RegistryError            the model registry cannot be reached or refuses
     |   +-- UnknownModelError    no model of that name, version or alias
+    +-- StoreError               the database refuses, or cannot be used as it is
+    |   +-- StoreUnavailableError    it is away for now: unreachable, starting, full of connections, too slow
+    |   +-- StoreRevisionError   its tables are not those that this version knows
+    +-- StreamError              Kafka refuses, or cannot be used as it is
+    |   +-- BrokerUnavailableError   no broker answers for now
+    |   +-- UnknownTopicError    no topic, or no partition, of that name
+    |   +-- MessageError         a message that is refused, with one Problem for each refused field
     +-- OutputError              a result that cannot be written
+    +-- ServiceError             a service in the background that cannot be started, asked or ended
 """
 
 from __future__ import annotations
@@ -123,8 +131,48 @@ class UnknownModelError(RegistryError):
     """No model of that name, version or alias."""
 
 
+class StoreError(AppraiseError):
+    """The database refuses, or cannot be used as it is."""
+
+
+class StoreUnavailableError(StoreError):
+    """The database is away for now; what was asked of it may succeed later."""
+
+
+class StoreRevisionError(StoreError):
+    """The database has other tables than this version of Appraise knows."""
+
+
+class StreamError(AppraiseError):
+    """Kafka refuses, or cannot be used as it is."""
+
+
+class BrokerUnavailableError(StreamError):
+    """No Kafka broker answers for now; what was asked of it may succeed later."""
+
+
+class UnknownTopicError(StreamError):
+    """No topic of that name, or no such partition in it."""
+
+
+class MessageError(StreamError):
+    """A message that is refused.
+
+    Args:
+        problems: every refused field where it could be read; none where it is not JSON.
+    """
+
+    def __init__(self, message: str, *, problems: tuple[Problem, ...] = (), hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = problems
+
+
 class OutputError(AppraiseError):
     """A result that cannot be written."""
+
+
+class ServiceError(AppraiseError):
+    """A service in the background that cannot be started, asked or ended."""
 
 
 def did_you_mean(received: str, known: Iterable[str]) -> str | None:

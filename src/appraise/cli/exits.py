@@ -12,8 +12,11 @@ from appraise.errors import (
     OutputError,
     RegistryError,
     RowError,
+    ServiceError,
     SettingsError,
     SpecError,
+    StoreError,
+    StreamError,
 )
 
 CRASHED = 1
@@ -31,6 +34,9 @@ CODES: Mapping[type[AppraiseError], int] = {
     BundleError: 6,
     RegistryError: 7,
     OutputError: 8,
+    StoreError: 9,
+    ServiceError: 9,
+    StreamError: 10,
 }
 
 
