@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def build_registry(settings: Settings) -> Registry:
+    from appraise.store.database import Database
     """The model registry; it opens nothing before it is asked something."""
     home = settings.home.absolute()
     tracking_uri = settings.mlflow.tracking_uri or f"sqlite:///{home / 'mlflow.db'}"
@@ -32,6 +33,21 @@ def build_workspace(settings: Settings) -> Workspace:
 
     return Workspace(
         home=settings.home.absolute(),
+def build_database(settings: Settings) -> Database:
+    """The database; it opens nothing before it is asked something, and the caller closes it."""
+    from appraise.store.database import Database, DatabaseOptions
+
+    return Database(
+        DatabaseOptions(
+            url=settings.database_url,
+            folder=settings.home.absolute() / "postgres",
+            pool_size=settings.database.pool_size,
+            connect_timeout=settings.database.connect_timeout,
+            statement_timeout=settings.database.statement_timeout,
+        )
+    )
+
+
         registry=build_registry(settings),
         data_dir=settings.data_dir,
         memory_limit=settings.memory_limit,

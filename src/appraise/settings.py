@@ -47,6 +47,12 @@ def _folder_or_bucket(value: str) -> str:
         raise ValueError("it should be a folder or an s3:// address")
     return value
 
+def _postgres_address(value: str) -> str:
+    if not value.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
+        raise ValueError("it should be the address of a PostgreSQL database (postgresql://user@host/database)")
+    return re.sub(r"^[a-z+]+://", "postgresql://", value)
+
+
 
 def _http_address(value: str) -> str:
     if not value.startswith(("http://", "https://")):
@@ -160,6 +166,29 @@ class Settings(BaseSettings):
     )
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="seed of everything that is random")
     log: LogSettings = LogSettings()
+class DatabaseSettings(_Section):
+    """How the database is used; `database_url` says which one."""
+
+    pool_size: int = Field(default=5, ge=1, le=1000, description="most connections of one process")
+    connect_timeout: float = Field(
+        default=5.0, ge=1, allow_inf_nan=False, description="seconds in which a connection must be had"
+    )
+    statement_timeout: float = Field(
+        default=30.0, gt=0, allow_inf_nan=False, description="seconds that one statement may take"
+    )
+
+
+class FeatureSettings(_Section):
+    """Stored features."""
+
+    warn_after_days: float = Field(
+        default=30.0, gt=0, allow_inf_nan=False, description="age from which the use of a stored feature is warned of"
+    )
+    refuse_after_days: float = Field(
+        default=365.0, gt=0, allow_inf_nan=False, description="age from which a stored feature is too old to be used"
+    )
+
+
     train: TrainSettings = TrainSettings()
     market: MarketSettings = MarketSettings()
     mlflow: MlflowSettings = MlflowSettings()
@@ -204,11 +233,17 @@ def load_settings(flags: Mapping[str, Any] | None = None) -> Settings:
         SettingsError: naming the flag, variable or file at fault, what was received and what is allowed.
     """
     given = {key: value for key, value in (flags or {}).items() if value is not None}
+    database_url: Annotated[str, AfterValidator(_postgres_address)] | None = Field(
+        default=None,
+        description="PostgreSQL database (`postgresql://user:password@host/database`); an embedded one where unset",
+    )
     try:
         return Settings(**_nested(given))
     except ValidationError as error:
         raise _explained(error, given) from error
     except SourceError as error:
+    database: DatabaseSettings = DatabaseSettings()
+    features: FeatureSettings = FeatureSettings()
         raise SettingsError(f"an environment variable cannot be read: {error}", hint=_HINT) from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{FILE} is not TOML: {error}", hint="mend the file, or remove it") from error
@@ -268,7 +303,10 @@ def _explained(error: ValidationError, flags: Mapping[str, Any]) -> SettingsErro
         return SettingsError(
             f"{where} is not a setting", hint=_HINT if meant is None else f"did you mean {_like(where, meant)}?"
         )
-    received = re.sub(r"://[^@/]*@", "://***@", repr(first["input"]))
+    if keys[:2] == ("kafka", "options") and len(keys) > 2:
+        # Not a word of the value: it may be a secret.
+        return SettingsError(f"{'.'.join(keys[:3])} should be a text, a number, true or false", hint=_HINT)
+    received = re.sub(r"://.*@", "://***@", repr(first["input"]))
     allowed = _ALLOWED.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     return SettingsError(f"{where} is {received}, but {allowed.replace('Input should', 'it should')}", hint=_HINT)
 

