@@ -12,10 +12,11 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from pydantic_settings.exceptions import SettingsError as SourceError
@@ -26,6 +27,10 @@ PREFIX = "APPRAISE_"
 FILE = "appraise.toml"
 _NESTING = "__"
 _HINT = "docs/settings.md lists every setting and what it may be"
+#: Further variables of a setting, the first that is there counts; its own variable beats them.
+OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
+    "kafka.bootstrap_servers": ("APPRAISE_KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BOOTSTRAP_SERVERS"),
+}
 #: What is allowed, in words, where pydantic speaks of parsing.
 _ALLOWED = {
     "byte_size": "it should be a size in bytes such as 4GiB",
@@ -42,22 +47,46 @@ def _store_address(value: str) -> str:
     return value
 
 
-def _folder_or_bucket(value: str) -> str:
-    if "://" in value and not value.startswith("s3://"):
-        raise ValueError("it should be a folder or an s3:// address")
-    return value
-
 def _postgres_address(value: str) -> str:
     if not value.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
         raise ValueError("it should be the address of a PostgreSQL database (postgresql://user@host/database)")
     return re.sub(r"^[a-z+]+://", "postgresql://", value)
 
 
+def _folder_or_bucket(value: str) -> str:
+    if "://" in value and not value.startswith("s3://"):
+        raise ValueError("it should be a folder or an s3:// address")
+    return value
+
 
 def _http_address(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("it should be an http:// or https:// address")
     return value
+
+
+def _brokers(value: str) -> str:
+    if not all(re.fullmatch(r"\s*(\[[0-9a-fA-F:.]+\]|[^\s:/@,]+):\d{1,5}\s*", one) for one in value.split(",")):
+        raise ValueError("it should be host:port, or several of them with commas between")
+    return ",".join(one.strip() for one in value.split(","))
+
+
+def _topic_prefix(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{0,100}", value):
+        raise ValueError("it should be at most 100 letters, digits, dots, dashes and underscores")
+    return value
+
+
+def _flat(value: object, path: str = "") -> object:
+    """Options by their whole names: TOML reads `security.protocol` without quotes as a table in a table."""
+    if not isinstance(value, Mapping):
+        return value
+    found: dict[str, object] = {}
+    for name, inner in value.items():
+        whole = f"{path}{name}"
+        nested = _flat(inner, f"{whole}.")
+        found.update(nested if isinstance(nested, Mapping) else {whole: nested})
+    return found
 
 
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
@@ -137,6 +166,46 @@ class ServeSettings(_Section):
     )
 
 
+class DatabaseSettings(_Section):
+    """How the database is used; `database_url` says which one."""
+
+    pool_size: int = Field(default=5, ge=1, le=1000, description="most connections of one process")
+    connect_timeout: float = Field(
+        default=5.0, ge=1, allow_inf_nan=False, description="seconds in which a connection must be had"
+    )
+    statement_timeout: float = Field(
+        default=30.0, gt=0, allow_inf_nan=False, description="seconds that one statement may take"
+    )
+
+
+class FeatureSettings(_Section):
+    """Stored features."""
+
+    warn_after_days: float = Field(
+        default=30.0, gt=0, allow_inf_nan=False, description="age from which the use of a stored feature is warned of"
+    )
+    refuse_after_days: float = Field(
+        default=365.0, gt=0, allow_inf_nan=False, description="age from which a stored feature is too old to be used"
+    )
+
+
+class KafkaSettings(_Section):
+    """The Kafka cluster."""
+
+    bootstrap_servers: Annotated[str, AfterValidator(_brokers)] | None = Field(
+        default=None, description="`host:port` of its brokers; the broker of `appraise kafka start` where unset"
+    )
+    topic_prefix: Annotated[str, AfterValidator(_topic_prefix)] = Field(
+        default="", description="what the names of topics and consumer groups begin with"
+    )
+    seconds: float = Field(
+        default=10.0, gt=0, le=300, allow_inf_nan=False, description="how long one question to the cluster may take"
+    )
+    options: Annotated[dict[str, str | int | float | bool], BeforeValidator(_flat)] = Field(
+        default={}, description="settings of librdkafka by their own names (`security.protocol`)"
+    )
+
+
 class S3Settings(_Section):
     """The S3 service; credentials come from the environment and files that the AWS tools read."""
 
@@ -164,34 +233,18 @@ class Settings(BaseSettings):
     memory_limit: ByteSize | None = Field(
         default=None, gt=0, description="memory that loading data may take (`4GiB`); measured where unset"
     )
+    database_url: Annotated[str, AfterValidator(_postgres_address)] | None = Field(
+        default=None,
+        description="PostgreSQL database (`postgresql://user:password@host/database`); an embedded one where unset",
+    )
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="seed of everything that is random")
     log: LogSettings = LogSettings()
-class DatabaseSettings(_Section):
-    """How the database is used; `database_url` says which one."""
-
-    pool_size: int = Field(default=5, ge=1, le=1000, description="most connections of one process")
-    connect_timeout: float = Field(
-        default=5.0, ge=1, allow_inf_nan=False, description="seconds in which a connection must be had"
-    )
-    statement_timeout: float = Field(
-        default=30.0, gt=0, allow_inf_nan=False, description="seconds that one statement may take"
-    )
-
-
-class FeatureSettings(_Section):
-    """Stored features."""
-
-    warn_after_days: float = Field(
-        default=30.0, gt=0, allow_inf_nan=False, description="age from which the use of a stored feature is warned of"
-    )
-    refuse_after_days: float = Field(
-        default=365.0, gt=0, allow_inf_nan=False, description="age from which a stored feature is too old to be used"
-    )
-
-
     train: TrainSettings = TrainSettings()
     market: MarketSettings = MarketSettings()
     mlflow: MlflowSettings = MlflowSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    features: FeatureSettings = FeatureSettings()
+    kafka: KafkaSettings = KafkaSettings()
     s3: S3Settings = S3Settings()
     serve: ServeSettings = ServeSettings()
 
@@ -205,7 +258,22 @@ class FeatureSettings(_Section):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, then the environment, then the file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, _OtherNames(settings_cls), TomlConfigSettingsSource(settings_cls)
+
+
+class _OtherNames(PydanticBaseSettingsSource):
+    """Variables that other programs of the field read too."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Nothing by field: sections are read whole."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """What the variables say."""
+        given = (
+            (key, [os.environ[name] for name in names if os.environ.get(name)]) for key, names in OTHER_NAMES.items()
+        )
+        return _nested({key: values[0] for key, values in given if values})
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,17 +301,11 @@ def load_settings(flags: Mapping[str, Any] | None = None) -> Settings:
         SettingsError: naming the flag, variable or file at fault, what was received and what is allowed.
     """
     given = {key: value for key, value in (flags or {}).items() if value is not None}
-    database_url: Annotated[str, AfterValidator(_postgres_address)] | None = Field(
-        default=None,
-        description="PostgreSQL database (`postgresql://user:password@host/database`); an embedded one where unset",
-    )
     try:
         return Settings(**_nested(given))
     except ValidationError as error:
         raise _explained(error, given) from error
     except SourceError as error:
-    database: DatabaseSettings = DatabaseSettings()
-    features: FeatureSettings = FeatureSettings()
         raise SettingsError(f"an environment variable cannot be read: {error}", hint=_HINT) from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{FILE} is not TOML: {error}", hint="mend the file, or remove it") from error
@@ -257,7 +319,7 @@ def unknown_variables() -> tuple[tuple[str, str | None], ...]:
     They are worth a warning and not an error: Kubernetes gives every container variables such as
     `APPRAISE_SERVICE_HOST` when a service is named so.
     """
-    known = {setting.variable for setting in all_settings()}
+    known = {setting.variable for setting in all_settings()} | set(chain(*OTHER_NAMES.values()))
     sections = {variable.rpartition(_NESTING)[0] for variable in known}
     unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
     return tuple((name, _closest(name.upper(), known)) for name in unknown if name.upper() not in sections)
@@ -316,7 +378,7 @@ def _origin(key: str, keys: tuple[str, ...], flags: Mapping[str, Any]) -> str:
     if key in flags:
         return "--" + keys[-1].replace("_", "-")
     # A section may come from one variable as JSON.
-    names = {_variable(keys[: depth + 1]) for depth in range(len(keys))}
+    names = {_variable(keys[: depth + 1]) for depth in range(len(keys))} | set(OTHER_NAMES.get(key, ()))
     given = [name for name in os.environ if name.upper() in names]
     return max(given, key=len) if given else f"{key} in {FILE}"
 
