@@ -18,6 +18,9 @@ letter); nothing here knows of them.
     +-- StoreError               the database refuses, or cannot be used as it is
     |   +-- StoreUnavailableError    it is away for now: unreachable, starting, full of connections, too slow
     |   +-- StoreRevisionError   its tables are not those that this version knows
+    +-- LogError                 the prediction log cannot be written or read
+    |   +-- LogFullError         it takes no more for now
+    |   +-- UnknownPredictionError   it has no estimate of that id
     +-- StreamError              Kafka refuses, or cannot be used as it is
     |   +-- BrokerUnavailableError   no broker answers for now
     |   +-- UnknownTopicError    no topic, or no partition, of that name
@@ -141,6 +144,18 @@ class StoreUnavailableError(StoreError):
 
 class StoreRevisionError(StoreError):
     """The database has other tables than this version of Appraise knows."""
+
+
+class LogError(AppraiseError):
+    """The prediction log cannot be written or read."""
+
+
+class LogFullError(LogError):
+    """The prediction log takes no more for now; what was asked of it may succeed later."""
+
+
+class UnknownPredictionError(LogError):
+    """The prediction log has no estimate of that id."""
 
 
 class StreamError(AppraiseError):

@@ -9,6 +9,7 @@ from appraise.errors import (
     BundleError,
     DataError,
     FitError,
+    LogError,
     OutputError,
     RegistryError,
     RowError,
@@ -35,6 +36,7 @@ CODES: Mapping[type[AppraiseError], int] = {
     RegistryError: 7,
     OutputError: 8,
     StoreError: 9,
+    LogError: 9,
     ServiceError: 9,
     StreamError: 10,
 }

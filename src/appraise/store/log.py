@@ -1,0 +1,366 @@
+"""`PredictionLog`: takes records from whoever serves estimates, and has them in the spool within a set time.
+
+Handing a record over costs a list append. One thread frames what has gathered and writes it, so that a process that is
+killed loses no more than what came since; another has the disk confirm it (group commit), so that a slow disk holds no
+writing up. What is not on the disk yet is bounded: beyond it `append` refuses, and never drops.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from appraise.errors import LogError, LogFullError
+from appraise.logs import get_logger
+from appraise.store.records import Served, read_record, record_bytes
+from appraise.store.segments import SegmentWriter, SpoolFolder
+
+_log = get_logger(__name__)
+
+Mode = Literal["async", "sync", "off"]
+
+_RETRY_SECONDS = 0.5
+#: Frames made at a time, between which other threads get their turn.
+_PIECE = 64
+_NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT))
+
+
+@dataclass(frozen=True, slots=True)
+class LogPlan:
+    """How predictions are logged.
+
+    Attributes:
+        folder: the spool.
+        mode: `async` answers at once, `sync` when the record is on the disk, `off` logs nothing.
+        commit_seconds: longest time in which records gather before they are written.
+        queue: records that may wait to be on the disk at a time, in one process.
+        queue_bytes: bytes of them.
+        wait_seconds: how long a request waits for room before it is refused.
+        segment_bytes, segment_seconds: a new segment begins when one is as large or as old.
+        keep_days: how long a segment is kept when all of it is in the database.
+    """
+
+    folder: Path
+    mode: Mode = "async"
+    commit_seconds: float = 0.05
+    queue: int = 20_000
+    queue_bytes: int = 64 * 2**20
+    wait_seconds: float = 1.0
+    segment_bytes: int = 64 * 2**20
+    segment_seconds: float = 3600.0
+    keep_days: float = 7.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """Where a process's part of the log stands.
+
+    Attributes:
+        taken: records handed over.
+        written: records in the spool.
+        durable: records that the disk has confirmed.
+        refused: records that were not taken, for want of room.
+        withdrawn: records of refused answers that could not be written (mode `sync`).
+        failures: writes that failed.
+        waiting_bytes: bytes that are not on the disk yet.
+        trouble: why nothing can be written now, None where it can.
+    """
+
+    taken: int
+    written: int
+    durable: int
+    refused: int
+    withdrawn: int
+    failures: int
+    waiting_bytes: int
+    trouble: str | None
+
+    @property
+    def depth(self) -> int:
+        """Records that are not on the disk yet."""
+        return self.taken - self.durable
+
+
+#: Is told the first and the last number of records that are settled now, and why they are not in the log; None where
+#: they are.
+Listener = Callable[[int, int, str | None], None]
+
+
+class PredictionLog:
+    """The log of one process. Safe to use from several threads; not to be carried over a fork.
+
+    Args:
+        plan: how.
+
+    Raises:
+        LogError: the spool cannot be written.
+    """
+
+    def __init__(self, plan: LogPlan) -> None:
+        self.plan = plan
+        self.folder = SpoolFolder(plan.folder)
+        self._segment: SegmentWriter | None = self.folder.open_segment()
+        self._opened = time.monotonic()
+        self._suspect = False
+        # Held while the disk confirms, and while one segment gives way to the next.
+        self._file_lock = threading.Lock()
+        self._changed = threading.Condition(threading.Lock())
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._abandon = threading.Event()
+        self._idle = self._write_ended = False
+        self._waiting: list[bytes] = []
+        self._taken = self._written = self._durable = 0
+        self._taken_bytes = self._written_bytes = self._durable_bytes = 0
+        self._refused = self._withdrawn = self._withdrawn_told = self._failures = 0
+        self._trouble: str | None = None
+        self._listeners: list[Listener] = []
+        self._threads = [
+            threading.Thread(target=self._write_loop, name="prediction-log-write", daemon=True),
+            threading.Thread(target=self._sync_loop, name="prediction-log-sync", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def append(self, body: bytes) -> int:
+        """Hand a record over; returns its number, counted from 1.
+
+        Raises:
+            LogFullError: too many wait already.
+        """
+        with self._changed:
+            depth, size = self._taken - self._durable, self._taken_bytes - self._durable_bytes
+            if depth >= self.plan.queue or size >= self.plan.queue_bytes or self._stop.is_set():
+                self._refused += 1
+                raise LogFullError(
+                    f"{depth:,} predictions wait to be logged already"
+                    + (f", and the log cannot be written: {self._trouble}" if self._trouble else ""),
+                    hint="try again in a few seconds",
+                )
+            self._waiting.append(body)
+            self._taken_bytes += len(body)
+            self._taken += 1
+            number = self._taken
+            if self._idle:
+                self._idle = False
+                self._wake.set()
+        return number
+
+    def append_all(self, records: Iterable[Served], *, seconds: float = 30.0) -> None:
+        """Hand many records over, waiting for room; `flush` says whether they are on the disk.
+
+        Raises:
+            LogFullError: there was no room for so long. Some may have been taken: hand all of them over again, for of
+                two with the same `prediction_id` the log keeps the first.
+        """
+        for served in records:
+            body = record_bytes(served)
+            deadline = time.monotonic() + seconds
+            while True:
+                try:
+                    self.append(body)
+                    break
+                except LogFullError:
+                    if time.monotonic() >= deadline:
+                        raise
+                    with self._changed:
+                        self._changed.wait(0.1)
+
+    def flush(self, *, seconds: float = 30.0) -> None:
+        """Wait until everything that was handed over is on the disk.
+
+        Raises:
+            LogError: it is not, after so long, or some was withdrawn since the last call.
+        """
+        with self._changed:
+            number = self._taken
+            self._changed.wait_for(lambda: self._durable >= number, seconds)
+            missing = max(number - self._durable, self._withdrawn - self._withdrawn_told)
+            self._withdrawn_told = self._withdrawn
+            if missing:
+                raise LogError(
+                    f"{missing:,} predictions could not be logged: {self._trouble or 'the disk is too slow'}",
+                    hint=f"see that {self.plan.folder} has room and may be written",
+                )
+
+    def state(self) -> LogState:
+        """Where it stands."""
+        with self._changed:
+            return LogState(
+                taken=self._taken,
+                written=self._written,
+                durable=self._durable,
+                refused=self._refused,
+                withdrawn=self._withdrawn,
+                failures=self._failures,
+                waiting_bytes=self._taken_bytes - self._durable_bytes,
+                trouble=self._trouble,
+            )
+
+    def listen(self, listener: Listener) -> None:
+        """Have a function called when records are settled, in a thread of the log, which it must not ask anything."""
+        self._listeners.append(listener)
+
+    def close(self, *, seconds: float = 10.0) -> int:
+        """Write what waits, seal the segment, and end.
+
+        Returns:
+            How many records could not be written in time. They are lost, and the program's own log says so.
+        """
+        self._stop.set()
+        self._wake.set()
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._abandon.set()
+        for thread in self._threads:
+            thread.join(1.0)
+        lost = self._taken - self._durable
+        if lost:
+            _log.error(
+                "predictions were served and could not be logged",
+                records=lost,
+                reason=self._trouble or "the disk is too slow",
+                first=[read_record(body).prediction_id for body in self._waiting[:10]],
+            )
+        if not any(thread.is_alive() for thread in self._threads):
+            self._give_up_segment()
+        return lost
+
+    def _write_loop(self) -> None:
+        while self._await_records():
+            if self.plan.mode == "async":
+                self._stop.wait(self.plan.commit_seconds)
+            with self._changed:
+                batch, self._waiting = self._waiting, []
+            left = self._write(batch)
+            if left:
+                self._waiting = left + self._waiting
+                break
+        with self._changed:
+            self._write_ended = True
+            self._changed.notify_all()
+
+    def _await_records(self) -> bool:
+        """Wait for records; False when there are none and none will come."""
+        while True:
+            with self._changed:
+                if self._waiting:
+                    return True
+                if self._stop.is_set():
+                    return False
+                self._idle = True
+            self._wake.wait(1.0)
+            self._wake.clear()
+            self._rotate_when_due()
+
+    def _write(self, batch: list[bytes]) -> list[bytes]:
+        """Write a batch, trying for as long as it takes; returns what was given up at the end."""
+        done = 0
+        while done < len(batch):
+            piece = batch[done : done + _PIECE]
+            try:
+                self._rotate_when_due()
+                if self._segment is None:
+                    self._segment = self.folder.open_segment()
+                    self._opened = time.monotonic()
+                self._segment.append(piece)
+            except (OSError, LogError) as error:
+                if self._write_failed(error, batch[done:]):
+                    return []
+                if self._abandon.wait(_RETRY_SECONDS):
+                    return batch[done:]
+                continue
+            done += len(piece)
+            with self._changed:
+                if self._trouble is not None:
+                    _log.info("the prediction log can be written again")
+                    self._trouble = None
+                self._written += len(piece)
+                self._written_bytes += sum(map(len, piece))
+                self._changed.notify_all()
+        return []
+
+    def _write_failed(self, error: OSError | LogError, rest: list[bytes]) -> bool:
+        """Note that a write failed; True where its records are withdrawn, because nobody was answered yet."""
+        number = error.errno if isinstance(error, OSError) else None
+        with self._changed:
+            self._note_trouble(error.message if isinstance(error, LogError) else error.strerror or str(error))
+            withdraw = self.plan.mode == "sync"
+            if withdraw:
+                # Told before anything can be confirmed beyond them.
+                self._tell(self._written + 1, self._written + len(rest), self._trouble)
+                self._withdrawn += len(rest)
+                self._written += len(rest)
+                self._written_bytes += sum(map(len, rest))
+                self._changed.notify_all()
+        if number not in _NO_ROOM:
+            self._give_up_segment()
+        return withdraw
+
+    def _sync_loop(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._written > self._durable or self._write_ended)
+                if self._written == self._durable:
+                    return
+                first, target, size = self._durable + 1, self._written, self._written_bytes
+            reason = self._sync()
+            with self._changed:
+                self._durable, self._durable_bytes = target, size
+                self._tell(first, target, reason)
+                self._changed.notify_all()
+            if self.plan.mode == "async":
+                self._stop.wait(self.plan.commit_seconds)
+
+    def _sync(self) -> str | None:
+        """Have the disk confirm; returns why it does not."""
+        try:
+            with self._file_lock:
+                if self._segment is not None:
+                    self._segment.sync()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            _log.error("the disk does not confirm what was written to the prediction log", reason=reason)
+            with self._changed:
+                self._failures += 1
+                # What a second attempt says of the same pages is worth nothing.
+                self._suspect = True
+            return reason
+        return None
+
+    def _note_trouble(self, reason: str) -> None:
+        if self._trouble is None:
+            _log.error("the prediction log cannot be written", reason=reason, folder=str(self.plan.folder))
+        self._trouble = reason
+        self._failures += 1
+
+    def _tell(self, first: int, last: int, reason: str | None) -> None:
+        for listener in self._listeners:
+            listener(first, last, reason)
+
+    def _rotate_when_due(self) -> None:
+        segment = self._segment
+        if segment is None or segment.link.position <= 1:
+            return
+        old = time.monotonic() - self._opened >= self.plan.segment_seconds
+        if old or self._suspect or segment.size >= self.plan.segment_bytes:
+            self._suspect = False
+            self._give_up_segment()
+
+    def _give_up_segment(self) -> None:
+        """Seal the segment; the next record begins a new one."""
+        with self._file_lock:
+            segment, self._segment = self._segment, None
+            if segment is None:
+                return
+            try:
+                segment.close()
+            except OSError as error:
+                # Whoever loads it finds that nobody holds it, and seals it then.
+                _log.warning("a segment of the prediction log is left open", reason=error.strerror or str(error))

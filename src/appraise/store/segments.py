@@ -1,0 +1,408 @@
+"""The files of the prediction log's spool: one chain each, and together one chain of files.
+
+    head.json                     the log's id, the newest segment, and the seals that no header names yet
+    000000000042-<uuid>.spool     a segment
+    quarantine/                   bytes of segments that are no frame
+
+Each process writes a segment of its own, whose lock it holds for as long as it lives. The first frame is a header that
+names the hash of the header before, and the seals (number of frames, last hash) of the segments that were closed since:
+what was cut off a closed segment, or a file that is gone, is noticed by the next header. The last frame of a closed
+segment is its seal.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import mmap
+import os
+import re
+import socket
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from appraise.datasets.atomic import replacing
+from appraise.errors import LogError
+from appraise.logs import get_logger
+from appraise.store.chain import Damage, Frame, Link, framed, scan
+
+_log = get_logger(__name__)
+
+_FORMAT = 1
+_NAME = re.compile(r"(\d{12})-([0-9a-f]{32})\.spool")
+
+
+class Seal(msgspec.Struct, frozen=True):
+    """What a closed segment holds.
+
+    Attributes:
+        segment: its id.
+        frames: how many there are, the header among them and the seal not.
+        hash: of the last of these, hexadecimal.
+    """
+
+    segment: str
+    frames: int
+    hash: str
+
+
+class Header(msgspec.Struct, frozen=True):
+    """The first frame of a segment.
+
+    Attributes:
+        log: the id of the log, which is that of one folder.
+        segment: the id of the segment.
+        number: how many segments were opened before it, and one.
+        previous: hash of the header before, hexadecimal; None in the first.
+        seals: the segments that were closed since then.
+        opened_at: when, by the clock of the machine.
+        host, pid: who writes it.
+        format: of the frames and records.
+    """
+
+    log: str
+    segment: str
+    number: int
+    previous: str | None
+    seals: tuple[Seal, ...]
+    opened_at: str
+    host: str
+    pid: int
+    format: int = _FORMAT
+
+
+class _Closed(msgspec.Struct, frozen=True):
+    """The last frame of a segment."""
+
+    sealed: Seal
+
+
+class _Head(msgspec.Struct):
+    log: str
+    number: int = 0
+    header: str | None = None
+    seals: tuple[Seal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A segment's file.
+
+    Attributes:
+        path: the file.
+        number: its place among the segments.
+        id: its id.
+    """
+
+    path: Path
+    number: int
+    id: str
+
+
+class SegmentWriter:
+    """A segment that is being written; nothing is written through it twice.
+
+    Args:
+        folder: the spool.
+        descriptor: its open file, locked.
+        segment: which.
+        header: its first frame.
+    """
+
+    def __init__(self, folder: SpoolFolder, descriptor: int, segment: Segment, header: Header) -> None:
+        self.segment = segment
+        self.link = Link()
+        self.size = 0
+        self._folder = folder
+        self._descriptor = descriptor
+        self.append([msgspec.json.encode(header)])
+        self.header_hash = self.link.digest.hex()
+
+    def append(self, bodies: Sequence[bytes]) -> None:
+        """Write records to the end.
+
+        Raises:
+            OSError: nothing was written; it may be tried again.
+        """
+        piece, link = framed(bodies, self.link)
+        try:
+            _write(self._descriptor, piece)
+        except OSError:
+            os.ftruncate(self._descriptor, self.size)
+            raise
+        self.link = link
+        self.size += len(piece)
+
+    def sync(self) -> None:
+        """Have what was written survive a power cut."""
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        """Seal the segment and let go of it."""
+        try:
+            self._folder.seal(self._descriptor, self.segment, self.link)
+        finally:
+            os.close(self._descriptor)
+
+
+class SpoolFolder:
+    """The folder of a log.
+
+    Args:
+        path: where it is; it is made when a segment is opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def open_segment(self) -> SegmentWriter:
+        """A new segment, this process's own.
+
+        Raises:
+            LogError: the folder cannot be used.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with self._locked():
+                return self._open_segment(self._head())
+        except OSError as error:
+            raise LogError(
+                f"the prediction log cannot be written in {self.path}: {error.strerror or error}",
+                hint="free space there and see that it may be written, or set prediction_log.mode to off",
+            ) from error
+
+    def segments(self) -> tuple[Segment, ...]:
+        """The segments that are there, in the order in which they were opened."""
+        if not self.path.is_dir():
+            return ()
+        found = [(_NAME.fullmatch(path.name), path) for path in self.path.iterdir()]
+        return tuple(sorted((_segment(name, path) for name, path in found if name), key=lambda one: one.number))
+
+    def size(self) -> int:
+        """Bytes of all segments."""
+        total = 0
+        for segment in self.segments():
+            # The loader may remove one meanwhile.
+            total += segment.path.stat().st_size if segment.path.exists() else 0
+        return total
+
+    def seals(self) -> tuple[Seal, ...]:
+        """The seals that no header names yet."""
+        return self._head().seals if (self.path / "head.json").exists() else ()
+
+    def recover(self, segment: Segment) -> bool:
+        """Close a segment whose process ended without doing so: cut the torn record at its end, and seal it.
+
+        Returns:
+            Whether it is closed now: not where its process lives.
+
+        Raises:
+            OSError: it cannot be opened or written.
+        """
+        try:
+            descriptor = _locked_file(segment.path, os.O_RDWR | os.O_APPEND)
+        except BlockingIOError:
+            return False
+        try:
+            if read_seal(segment.path) is not None:
+                return True
+            link, end, damaged = Link(), 0, False
+            with mapped(segment.path) as data:
+                size = len(data)
+                for piece in scan(data):
+                    if isinstance(piece, Frame):
+                        link, end = Link(piece.position + 1, piece.digest), piece.end
+                    elif not piece.last:
+                        damaged = True
+            if end < size:
+                self.quarantine(segment, end, size)
+                _log.warning(
+                    "a process ended while it wrote to the prediction log; the torn record at the end was cut",
+                    segment=segment.path.name,
+                    bytes=size - end,
+                )
+                os.ftruncate(descriptor, end)
+            if end == 0:
+                # Not even its header: it holds nothing, and no chain leads to it.
+                segment.path.unlink()
+                return True
+            _log.info("the segment of an ended process is closed", segment=segment.path.name, damaged=damaged)
+            self.seal(descriptor, segment, link)
+            return True
+        finally:
+            os.close(descriptor)
+
+    def seal(self, descriptor: int, segment: Segment, link: Link) -> None:
+        """Write a segment's last frame, and have the next header name what it holds."""
+        seal = Seal(segment.id, link.position, link.digest.hex())
+        with self._locked():
+            end = os.fstat(descriptor).st_size
+            try:
+                _write(descriptor, framed([msgspec.json.encode(_Closed(seal))], link)[0])
+            except OSError:
+                os.ftruncate(descriptor, end)
+                raise
+            os.fsync(descriptor)
+            head = self._head()
+            head.seals = (*head.seals, seal)
+            self._write_head(head)
+
+    def quarantine(self, segment: Segment, start: int, end: int) -> Path:
+        """Keep bytes that are no frame, and tell where."""
+        folder = self.path / "quarantine"
+        folder.mkdir(exist_ok=True)
+        target = folder / f"{segment.path.stem}-{start}.bin"
+        if not target.exists():
+            with mapped(segment.path) as data, replacing(target) as temporary:
+                temporary.write_bytes(data[start:end])
+        return target
+
+    def remove(self, segment: Segment) -> None:
+        """Remove a segment whose records are all kept elsewhere."""
+        segment.path.unlink(missing_ok=True)
+
+    def _open_segment(self, head: _Head) -> SegmentWriter:
+        segment_id, number = uuid.uuid4().hex, head.number + 1
+        segment = Segment(self.path / f"{number:012d}-{segment_id}.spool", number, segment_id)
+        header = Header(
+            log=head.log,
+            segment=segment_id,
+            number=number,
+            previous=head.header,
+            seals=head.seals,
+            opened_at=dt.datetime.now(tz=dt.UTC).isoformat(timespec="milliseconds"),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+        )
+        descriptor = _locked_file(segment.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
+        try:
+            writer = SegmentWriter(self, descriptor, segment, header)
+            writer.sync()
+            _sync_folder(self.path)
+            self._write_head(_Head(head.log, number, writer.header_hash))
+        except OSError:
+            os.close(descriptor)
+            segment.path.unlink(missing_ok=True)
+            raise
+        return writer
+
+    def _head(self) -> _Head:
+        path = self.path / "head.json"
+        if path.exists():
+            try:
+                return msgspec.json.decode(path.read_bytes(), type=_Head)
+            except msgspec.DecodeError:
+                _log.error("the head of the prediction log is damaged and is made anew", file=str(path))
+        newest = self.segments()[-1:]
+        header = read_header(newest[0].path) if newest else None
+        if header is None:
+            return _Head(uuid.uuid4().hex)
+        return _Head(header[0].log, header[0].number, header[1])
+
+    def _write_head(self, head: _Head) -> None:
+        temporary = self.path / f".head-{uuid.uuid4().hex}"
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(msgspec.json.encode(head))
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(self.path / "head.json")
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(self.path)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def read_header(path: Path) -> tuple[Header, str] | None:
+    """A segment's header and its hash; None where its first frame is no header."""
+    with mapped(path) as data:
+        first = next(scan(data), None)
+    if not isinstance(first, Frame):
+        return None
+    try:
+        return msgspec.json.decode(first.body, type=Header), first.digest.hex()
+    except msgspec.DecodeError:
+        return None
+
+
+def read_seal(path: Path) -> Seal | None:
+    """The seal at a segment's end; None where it is open."""
+    with mapped(path) as data:
+        # A seal is short: the last frame begins within the last bytes, or is none.
+        start = data.rfind(b"\xff\xfeAR")
+        last = next(scan(data, start), None) if start >= 0 else None
+    return seal_of(last)
+
+
+def seal_of(frame: Frame | Damage | None) -> Seal | None:
+    """The seal that a frame is; None where it is something else."""
+    if not isinstance(frame, Frame) or not frame.body.startswith(b'{"sealed":'):
+        return None
+    return msgspec.json.decode(frame.body, type=_Closed).sealed
+
+
+def writer_lives(path: Path) -> bool:
+    """Whether the process that writes a segment is there."""
+    try:
+        os.close(_locked_file(path, os.O_RDONLY))
+    except BlockingIOError:
+        return True
+    return False
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
+    """The bytes of a file, read as they are needed."""
+    with path.open("rb") as stream:
+        if os.fstat(stream.fileno()).st_size == 0:
+            yield b""
+            return
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield data
+
+
+def _segment(name: re.Match[str], path: Path) -> Segment:
+    return Segment(path, int(name[1]), name[2])
+
+
+def _locked_file(path: Path, flags: int) -> int:
+    """An open file that this process alone has locked.
+
+    Raises:
+        BlockingIOError: another process has it.
+    """
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
