@@ -26,7 +26,7 @@ setup: ## make or refresh the virtual environment .venv
 	@scripts/setup
 
 .PHONY: up
-up: setup ## simulate a market, train on it, show the report and what to do next
+up: setup ## simulate a market, train on it, show the report, and serve it in the background
 	appraise simulate $(DATASET)
 	appraise train $(DATASET)
 	appraise evaluate $(DATASET)
@@ -37,6 +37,12 @@ up: setup ## simulate a market, train on it, show the report and what to do next
 	  "appraise predict $(DATASET) --input new.csv --output estimates.csv" \
 	  "appraise init my_sales.csv --target price" \
 	  "mlflow ui --backend-store-uri sqlite:///$${APPRAISE_HOME:-.appraise}/mlflow.db"
+	@printf '\n'
+	@appraise up
+
+.PHONY: down
+down: ## end the service that `make up` started
+	@appraise down
 
 .PHONY: test
 test: setup browser lint types contracts pytest ## set up and run every check and every test

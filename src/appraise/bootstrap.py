@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +13,15 @@ from appraise.settings import Settings
 
 if TYPE_CHECKING:
     from appraise.jobs.serve import ServePlan
+    from appraise.jobs.up import UpPlan
     from appraise.jobs.workspace import Workspace
+    from appraise.store.database import Database
+
+#: What a service that runs takes no part in.
+_NOT_SERVED = {"data_dir", "market", "memory_limit", "seed", "train"}
 
 
 def build_registry(settings: Settings) -> Registry:
-    from appraise.store.database import Database
     """The model registry; it opens nothing before it is asked something."""
     home = settings.home.absolute()
     tracking_uri = settings.mlflow.tracking_uri or f"sqlite:///{home / 'mlflow.db'}"
@@ -27,12 +33,6 @@ def build_registry(settings: Settings) -> Registry:
     )
 
 
-def build_workspace(settings: Settings) -> Workspace:
-    """What every job is given."""
-    from appraise.jobs.workspace import Workspace
-
-    return Workspace(
-        home=settings.home.absolute(),
 def build_database(settings: Settings) -> Database:
     """The database; it opens nothing before it is asked something, and the caller closes it."""
     from appraise.store.database import Database, DatabaseOptions
@@ -48,6 +48,12 @@ def build_database(settings: Settings) -> Database:
     )
 
 
+def build_workspace(settings: Settings) -> Workspace:
+    """What every job is given."""
+    from appraise.jobs.workspace import Workspace
+
+    return Workspace(
+        home=settings.home.absolute(),
         registry=build_registry(settings),
         data_dir=settings.data_dir,
         memory_limit=settings.memory_limit,
@@ -96,6 +102,39 @@ def build_serve_plan(settings: Settings, *, names: tuple[str, ...] = (), insecur
         log_level=settings.log.level,
         log_format=settings.log.format,
     )
+
+
+def build_up_plan(settings: Settings, *, names: tuple[str, ...] = (), insecure: bool = False) -> UpPlan:
+    """How to serve in the background; arguments are those of `build_serve_plan`.
+
+    Other settings reach the process as they reached this one: by its environment and its working folder.
+    """
+    from appraise import __version__
+    from appraise.jobs.serve import key_file
+    from appraise.jobs.up import UpPlan
+
+    home, serve = settings.home.absolute(), settings.serve
+    command = [
+        *(sys.executable, "-P", "-m", "appraise", "--home", str(home), "--log-level", settings.log.level, "serve"),
+        *("--json", "--host", serve.host, "--port", str(serve.port), "--workers", str(serve.workers)),
+        *(word for name in names for word in ("--model", name)),
+        *(["--insecure"] if insecure else []),
+    ]
+    meant = "\n".join([__version__, *command, settings.model_dump_json(exclude=_NOT_SERVED)])
+    return UpPlan(
+        home=home,
+        keys=key_file(home),
+        command=tuple(command),
+        fingerprint=hashlib.sha256(meant.encode()).hexdigest(),
+        end_seconds=build_end_seconds(settings),
+        host=serve.host,
+        port=serve.port,
+    )
+
+
+def build_end_seconds(settings: Settings) -> float:
+    """How long a service may take to end."""
+    return settings.serve.drain_seconds + settings.serve.finish_seconds + 10.0
 
 
 def _artifact_root(settings: Settings, home: Path, tracking_uri: str) -> str | None:

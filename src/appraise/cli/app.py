@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from appraise import __version__
-from appraise.cli import data, evaluate, init, keys, models, predict, serve, simulate, train, tune
+from appraise.cli import data, evaluate, init, keys, models, predict, serve, simulate, train, tune, up
 from appraise.cli.session import Session
 
 app = typer.Typer(
@@ -91,6 +91,8 @@ _add(app, "tune", tune.tune, tune.EXAMPLES)
 _add(app, "evaluate", evaluate.evaluate, evaluate.EXAMPLES)
 _add(app, "predict", predict.predict, predict.EXAMPLES)
 _add(app, "serve", serve.serve, serve.EXAMPLES)
+_add(app, "up", up.up, up.UP_EXAMPLES)
+_add(app, "down", up.down, up.DOWN_EXAMPLES)
 app.add_typer(_models, name="models")
 _add(_models, "list", models.list_models, models.LIST_EXAMPLES)
 _add(_models, "show", models.show_model, models.SHOW_EXAMPLES)

@@ -22,31 +22,36 @@ appraise serve --host 0.0.0.0 --port 80
 """
 
 
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="A model to serve, again for each; the first is that of /predict. Every registered one if not given.",
+        show_default=False,
+    ),
+]
+Host = Annotated[
+    str | None,
+    typer.Option("--host", metavar="ADDRESS", help="Where to listen; 127.0.0.1 if not set.", show_default=False),
+]
+Port = Annotated[
+    int | None,
+    typer.Option("--port", metavar="N", help="The port, 0 for a free one; 8000 if not set.", show_default=False),
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", metavar="N", help="Processes; 1 if not set.", show_default=False)
+]
+Insecure = Annotated[bool, typer.Option("--insecure", metavar="", help="Serve other machines without any API key.")]
+
+
 def serve(
     context: typer.Context,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            metavar="NAME",
-            help="A model to serve, again for each; the first is that of /predict. Every registered one if not given.",
-            show_default=False,
-        ),
-    ] = None,
-    host: Annotated[
-        str | None,
-        typer.Option("--host", metavar="ADDRESS", help="Where to listen; 127.0.0.1 if not set.", show_default=False),
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option("--port", metavar="N", help="The port, 0 for a free one; 8000 if not set.", show_default=False),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", metavar="N", help="Processes; 1 if not set.", show_default=False)
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", metavar="", help="Serve other machines without any API key.")
-    ] = False,
+    model: Models = None,
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = None,
+    insecure: Insecure = False,
     as_json: AsJson = False,
 ) -> None:
     """Serve the champions of the registered models over HTTP.

@@ -131,7 +131,7 @@ def serve(plan: ServePlan, *, announce: Callable[[Serving], None]) -> None:
             hint="make one with appraise keys create --name web, or serve without: --insecure",
         )
     _allow_many_files()
-    with _listening(plan.host, plan.port) as listener:
+    with listening(plan.host, plan.port) as listener:
         host, port = listener.getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         if plan.workers == 1:
@@ -280,8 +280,8 @@ def _work(plan: ServePlan, listener: socket.socket, folder: Path, parent: int, a
 
 
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A bound socket."""
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A bound socket; raises SettingsError where the address cannot be had."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)

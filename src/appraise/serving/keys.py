@@ -11,7 +11,8 @@ import json
 import os
 import secrets
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -132,6 +133,15 @@ class KeyFile:
         revoked = replace(found[0], revoked_at=_now())
         self._write(tuple(revoked if one.id == revoked.id else one for one in keys))
         return revoked
+
+    @contextmanager
+    def lent(self, name: str, scopes: Iterable[str]) -> Iterator[str]:
+        """A key that is gone without a trace when the block ends; raises as `create` does."""
+        key, secret = self.create(name, scopes)
+        try:
+            yield secret
+        finally:
+            self._write(tuple(one for one in self.read() if one.id != key.id))
 
     def _write(self, keys: tuple[ApiKey, ...]) -> None:
         temporary = self.path.with_name(f".{uuid.uuid4().hex}.partial")
