@@ -24,6 +24,9 @@ _COMPARE: Mapping[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
 #: Where most homes are: this share of the coordinates, widened on each side by its own width.
 _MOST = (0.01, 0.99)
 
+#: The least and the greatest value that are usual.
+Bounds = tuple[float, float]
+
 
 @dataclass(frozen=True, slots=True)
 class _Check:
@@ -41,7 +44,12 @@ class _Check:
 
 
 def check(
-    spec: DatasetSpec, frame: pl.DataFrame, *, today: dt.date | None = None, target_needed: bool = True
+    spec: DatasetSpec,
+    frame: pl.DataFrame,
+    *,
+    today: dt.date | None = None,
+    target_needed: bool = True,
+    most: Mapping[str, Bounds] | None = None,
 ) -> pl.DataFrame:
     """What is wrong with the rows of a canonical frame: missing, infinite and impossible values, and broken rules.
 
@@ -52,11 +60,13 @@ def check(
         frame: its canonical rows.
         today: no sale may be later; None lets any date pass.
         target_needed: whether a price must be there.
+        most: by the names of latitude and longitude, bounds that hold most homes; by them swapped coordinates are
+            told. None takes them from the frame, which must then be more than a few rows.
 
     Returns:
         a frame of the schema `rejects.FOUND`, several entries for a row with several faults, by row.
     """
-    checks = list(_checks(spec, frame, today, target_needed=target_needed))
+    checks = list(_checks(spec, frame, today, target_needed=target_needed, most=most))
     if not checks or frame.is_empty():
         return nothing_found()
     broken = frame.select(each.broken.fill_null(value=False).alias(str(place)) for place, each in enumerate(checks))
@@ -82,8 +92,15 @@ def _shown(names: tuple[str, ...], values: tuple[object, ...]) -> str:
     return ", ".join(f"{name} {constraints.shown(value)}" for name, value in zip(names, values, strict=True))
 
 
-def _checks(spec: DatasetSpec, frame: pl.DataFrame, today: dt.date | None, *, target_needed: bool) -> Iterator[_Check]:
-    yield from _place_checks(spec, frame)
+def _checks(
+    spec: DatasetSpec,
+    frame: pl.DataFrame,
+    today: dt.date | None,
+    *,
+    target_needed: bool,
+    most: Mapping[str, Bounds] | None,
+) -> Iterator[_Check]:
+    yield from _place_checks(spec, frame, most)
     for column in spec.columns:
         if column.is_input or (column.role == "target" and target_needed):
             yield from _column_checks(column, _must_be_present(column, spec))
@@ -134,7 +151,7 @@ def _rule_check(rule: Rule, frame: pl.DataFrame) -> _Check:
     return _Check(sentence, measured & ~_COMPARE[rule.operator](left, right), tuple(names))
 
 
-def _place_checks(spec: DatasetSpec, frame: pl.DataFrame) -> Iterator[_Check]:
+def _place_checks(spec: DatasetSpec, frame: pl.DataFrame, most: Mapping[str, Bounds] | None) -> Iterator[_Check]:
     """Coordinates that mean "unknown", and those that stand in each other's column."""
     if spec.latitude is None or spec.longitude is None:
         return
@@ -142,7 +159,7 @@ def _place_checks(spec: DatasetSpec, frame: pl.DataFrame) -> Iterator[_Check]:
     latitude, longitude = pl.col(names[0]), pl.col(names[1])
     unknown = f"{names[0]} and {names[1]} must not both be 0, which stands for an unknown place"
     yield _Check(unknown, (latitude == 0) & (longitude == 0), names)
-    boxes = [_box(frame[name]) for name in names]
+    boxes = [_box(frame[name]) if most is None else most.get(name) for name in names]
     swapped = (latitude.abs() > 90) & (longitude.abs() <= 90)
     if boxes[0] is not None and boxes[1] is not None:
         elsewhere = ~latitude.is_between(*boxes[0]) & ~longitude.is_between(*boxes[1])
@@ -150,11 +167,16 @@ def _place_checks(spec: DatasetSpec, frame: pl.DataFrame) -> Iterator[_Check]:
     yield _Check(f"{names[0]} and {names[1]} must not be swapped", swapped, names)
 
 
-def _box(values: pl.Series) -> tuple[float, float] | None:
+def _box(values: pl.Series) -> Bounds | None:
     """Bounds that hold most values with room to spare."""
     finite = values.filter(values.is_finite().fill_null(value=False))
     low, high = (finite.quantile(share) for share in _MOST)
     if low is None or high is None:
         return None
+    return widened(low, high)
+
+
+def widened(low: float, high: float) -> Bounds:
+    """Bounds with room of their own width on each side."""
     width = max(high - low, 0.1)
     return low - width, high + width

@@ -6,6 +6,7 @@ The reader is Arrow's: it refuses a row that has too many or too few fields, whe
 from __future__ import annotations
 
 import csv as stdlib_csv
+import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from appraise.datasets.cells import parse_column
 from appraise.datasets.spec import CsvFormat
 from appraise.errors import DataError
 
-__all__ = ["line_numbers", "parse_column", "read_header", "read_text_columns"]
+__all__ = ["is_utf8", "line_numbers", "parse_column", "read_header", "read_text_columns"]
 
 _MAGIC = {
     b"PAR1": ("a Parquet file", "give the file the ending .parquet"),
@@ -40,6 +41,25 @@ def read_header(path: Path, csv: CsvFormat) -> tuple[str, ...]:
     check_is_text(path, csv.encoding)
     with _records(path, csv) as records:
         first = next((record for record in records if record), None)
+    return _names(first, str(path))
+
+
+def header_of(head: bytes, csv: CsvFormat, label: str) -> tuple[str, ...]:
+    """As `read_header`, from the first bytes of a file that is called `label`."""
+    check_is_text_head(head, label, csv.encoding)
+    encoding = "utf-8-sig" if is_utf8(csv.encoding) else csv.encoding
+    try:
+        text = io.StringIO(head.decode(encoding, errors="ignore"), newline="")
+        reader = stdlib_csv.reader(text, delimiter=csv.separator, quotechar=csv.quote, strict=True)
+        first = next((record for record in reader if record), None)
+    except LookupError:
+        raise _unknown_encoding(csv.encoding) from None
+    except stdlib_csv.Error as error:
+        raise DataError(f"{label}: the quoting of the header is broken: {error}", hint="close the quote") from None
+    return _names(first, label)
+
+
+def _names(first: list[str] | None, path: str) -> tuple[str, ...]:
     if first is None:
         raise DataError(f"{path} is empty", hint="give a file with a line of column names and one line for each sale")
     names = tuple(name.strip() or f"column_{position}" for position, name in enumerate(first, start=1))
@@ -107,13 +127,18 @@ def check_is_text(path: Path, encoding: str | None = None) -> bytes:
         raise DataError(f"{path} is a folder, not a CSV file", hint="give the path of one file") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}", hint="check the file and its rights") from error
+    check_is_text_head(head, str(path), encoding)
+    return head
+
+
+def check_is_text_head(head: bytes, path: str, encoding: str | None = None) -> None:
+    """Raises DataError where the first bytes of a file are not those of text."""
     for magic, (kind, hint) in _MAGIC.items():
         if head.startswith(magic):
             raise DataError(f"{path} is {kind}, not CSV text", hint=hint)
     wide = head[:2] in (b"\xff\xfe", b"\xfe\xff") or re.match(r"(?i)utf[-_]?(16|32)", encoding or "") is not None
     if b"\0" in head and not wide:
         raise DataError(f"{path} is not text: it holds zero bytes", hint="export the table as CSV text in UTF-8")
-    return head
 
 
 class _Records:
@@ -135,14 +160,18 @@ class _Records:
 def _opened(path: Path, encoding: str) -> Iterator[IO[str]]:
     """The file as text, a byte-order mark passed over; what goes wrong while reading becomes a DataError."""
     try:
-        with path.open(encoding="utf-8-sig" if _is_utf8(encoding) else encoding, newline="") as file:
+        with path.open(encoding="utf-8-sig" if is_utf8(encoding) else encoding, newline="") as file:
             yield file
     except LookupError:
-        raise DataError(
-            f"{encoding!r} is not a text encoding", hint="use utf-8, utf-16, cp1252 or another of Python's encodings"
-        ) from None
+        raise _unknown_encoding(encoding) from None
     except UnicodeError:
         raise _wrong_encoding(path, encoding) from None
+
+
+def _unknown_encoding(encoding: str) -> DataError:
+    return DataError(
+        f"{encoding!r} is not a text encoding", hint="use utf-8, utf-16, cp1252 or another of Python's encodings"
+    )
 
 
 @contextmanager
@@ -168,7 +197,7 @@ def _read_strict(path: Path, csv: CsvFormat, names: Sequence[str], wanted: list[
             read_options=arrow_csv.ReadOptions(
                 column_names=list(names),
                 skip_rows_after_names=1,
-                encoding="utf8" if _is_utf8(csv.encoding) else csv.encoding,
+                encoding="utf8" if is_utf8(csv.encoding) else csv.encoding,
             ),
             parse_options=arrow_csv.ParseOptions(
                 delimiter=csv.separator, quote_char=csv.quote, newlines_in_values=True
@@ -226,5 +255,6 @@ def _wrong_encoding(path: Path, encoding: str) -> DataError:
     return DataError(f"{path} cannot be read as {encoding}", hint="save the file as UTF-8")
 
 
-def _is_utf8(encoding: str) -> bool:
+def is_utf8(encoding: str) -> bool:
+    """Whether it is UTF-8 under one of its names, with or without a byte-order mark."""
     return encoding.lower().replace("_", "-") in {"utf-8", "utf8", "utf-8-sig"}

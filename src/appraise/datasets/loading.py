@@ -19,7 +19,7 @@ from appraise.datasets.spec import Column, CsvFormat, DatasetSpec, Role
 from appraise.errors import DataError, did_you_mean
 
 #: Roles whose columns may be missing from a file, and whose cells may be unreadable: no model sees them.
-_UNUSED_ROLES: frozenset[Role] = frozenset({"ignored", "leak", "id"})
+UNUSED_ROLES: frozenset[Role] = frozenset({"ignored", "leak", "id"})
 #: Peak of memory while a text file is read, as measured (`docs/decisions/0003-memory.md`): bytes for each cell kept,
 #: times the size of the file for its blocks, and times that of the text kept.
 _CELL_COST = 72
@@ -68,12 +68,29 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """Which columns of a file are read, and what each file is."""
+class Match:
+    """How the header of a file fits a spec.
+
+    Attributes:
+        present: columns of the spec that the file has.
+        absent: those that it does not have, and may lack.
+        unknown: headers that the spec does not name.
+    """
 
     present: tuple[Column, ...]
     absent: tuple[Column, ...]
-    notes: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+    @property
+    def assumed(self) -> str | None:
+        """What a person should know of columns that the model wants and the file does not have."""
+        names = [column.header for column in self.absent if column.role not in (*UNUSED_ROLES, "target")]
+        return f"columns that the file does not have are taken as missing: {_listed(names)}" if names else None
+
+    @property
+    def left_out(self) -> str | None:
+        """What a person should know of columns that are not read."""
+        return f"columns that the spec does not name are left out: {_listed(self.unknown)}" if self.unknown else None
 
 
 def load(
@@ -106,13 +123,13 @@ def load(
     source = find_source(spec, data=data, cache=cache, s3_endpoint=s3_endpoint)
     headers = [_header(spec, path) for path in source.files]
     plans = [
-        _plan(spec, header, path, target_needed=target_needed)
+        match_header(spec, header, str(path), target_needed=target_needed)
         for path, header in zip(source.files, headers, strict=True)
     ]
     needed = sum(_cost(path, header, plan) for path, header, plan in zip(source.files, headers, plans, strict=True))
     check_fits(needed, limit=memory_limit, what=source.label)
     files = tuple(_read(spec, path, plan) for path, plan in zip(source.files, plans, strict=True))
-    parts = [_typed(spec, file, plan) for file, plan in zip(files, plans, strict=True)]
+    parts = [canonical(spec, file.frame, plan) for file, plan in zip(files, plans, strict=True)]
     rows = Sifted.of(pl.concat([frame for frame, _ in parts]))
     return Loaded(rows.without(_stacked(parts), step="read"), files, source.label, _notes(source, plans), spec.csv)
 
@@ -121,11 +138,23 @@ def _header(spec: DatasetSpec, path: Path) -> tuple[str, ...]:
     return parquet_header(path) if is_parquet(path) else read_header(path, spec.csv)
 
 
-def _plan(spec: DatasetSpec, header: Sequence[str], path: Path, *, target_needed: bool) -> _Plan:
+def match_header(spec: DatasetSpec, header: Sequence[str], path: str, *, target_needed: bool) -> Match:
+    """Which columns of a spec a file has.
+
+    Args:
+        spec: the dataset.
+        header: the file's column names.
+        path: the file, for the error.
+        target_needed: whether the price must be there.
+
+    Raises:
+        DataError: a column that the model cannot do without is not there.
+    """
     present = tuple(column for column in spec.columns if column.header in header)
     absent = tuple(column for column in spec.columns if column.header not in header)
-    unknown = [name for name in header if name not in {column.header for column in spec.columns}]
-    spared: tuple[Role, ...] = (*_UNUSED_ROLES,) if target_needed else (*_UNUSED_ROLES, "target")
+    named = {column.header for column in spec.columns}
+    unknown = tuple(name for name in header if name not in named)
+    spared: tuple[Role, ...] = (*UNUSED_ROLES,) if target_needed else (*UNUSED_ROLES, "target")
     respelt = {_letters(name) for name in unknown}
     missed = [
         column
@@ -140,20 +169,14 @@ def _plan(spec: DatasetSpec, header: Sequence[str], path: Path, *, target_needed
             f"{path} has no column {names}",
             hint=near or f"its columns are {_listed(header)}; correct the spec or the file",
         )
-    notes = []
-    if unknown:
-        notes.append(f"columns that the spec does not name are left out: {_listed(unknown)}")
-    optional = [column.header for column in absent if column.role not in (*_UNUSED_ROLES, "target")]
-    if optional:
-        notes.append(f"columns that the file does not have are taken as missing: {_listed(optional)}")
-    return _Plan(present, absent, tuple(notes))
+    return Match(present, absent, unknown)
 
 
 def _letters(name: str) -> str:
     return "".join(each for each in name.casefold() if each.isalnum())
 
 
-def _cost(path: Path, header: Sequence[str], plan: _Plan) -> int:
+def _cost(path: Path, header: Sequence[str], plan: Match) -> int:
     names = [column.header for column in plan.present]
     if is_parquet(path):
         return parquet_cost(path, names)
@@ -165,25 +188,34 @@ def _cost(path: Path, header: Sequence[str], plan: _Plan) -> int:
     return int(rows * len(names) * _CELL_COST + size * (_BLOCK_COST + share * _TEXT_COST))
 
 
-def _read(spec: DatasetSpec, path: Path, plan: _Plan) -> RawFile:
+def _read(spec: DatasetSpec, path: Path, plan: Match) -> RawFile:
     headers = [column.header for column in plan.present]
     if is_parquet(path):
         return RawFile(path, is_text=False, frame=read_parquet_columns(path, headers))
     return RawFile(path, is_text=True, frame=read_text_columns(path, spec.csv, columns=headers))
 
 
-def _typed(spec: DatasetSpec, file: RawFile, plan: _Plan) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Canonical rows of a file, and what could not be read in them."""
+def canonical(spec: DatasetSpec, came: pl.DataFrame, match: Match) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows under the canonical names and dtypes of a spec, and what could not be read in them.
+
+    Args:
+        spec: what the dataset is.
+        came: n rows as they came, under their headers: text, or the types of a Parquet file.
+        match: which columns they have.
+
+    Returns:
+        n rows, null where a cell cannot be read, and those cells as a frame of the schema `rejects.FOUND`.
+    """
     columns = {}
     found = []
-    for column in plan.present:
-        cells = file.frame[column.header]
+    for column in match.present:
+        cells = came[column.header]
         values, unreadable = _typed_column(cells, column, spec)
         columns[column.name] = values
-        if column.role not in _UNUSED_ROLES:
+        if column.role not in UNUSED_ROLES:
             found.append(_unreadable(column, cells, unreadable))
-    for column in plan.absent:
-        columns[column.name] = pl.Series(column.name, [None] * file.frame.height, dtype=DTYPES[column.kind])
+    for column in match.absent:
+        columns[column.name] = pl.Series(column.name, [None] * came.height, dtype=DTYPES[column.kind])
     frame = pl.DataFrame(columns).select(column.name for column in spec.columns)
     return frame, pl.concat(found) if found else nothing_found()
 
@@ -219,8 +251,9 @@ def _stacked(parts: Iterable[tuple[pl.DataFrame, pl.DataFrame]]) -> pl.DataFrame
     return pl.concat(stacked)
 
 
-def _notes(source: Source, plans: Iterable[_Plan]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*source.notes, *(note for plan in plans for note in plan.notes))))
+def _notes(source: Source, plans: Iterable[Match]) -> tuple[str, ...]:
+    told = (note for plan in plans for note in (plan.left_out, plan.assumed) if note is not None)
+    return tuple(dict.fromkeys((*source.notes, *told)))
 
 
 def _listed(names: Sequence[str]) -> str:

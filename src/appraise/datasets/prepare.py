@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from appraise.datasets.checks import check
+from appraise.datasets.checks import Bounds, check
 from appraise.datasets.cleaning import find_duplicates, find_near_duplicates, find_outliers, normalise_cities
 from appraise.datasets.csvread import line_numbers
 from appraise.datasets.loading import Loaded, load
@@ -76,7 +76,14 @@ def prepare(
     return Prepared(rows.frame, parts, _rejects(rows, loaded), _summary(spec, rows, parts, loaded))
 
 
-def clean(spec: DatasetSpec, rows: Sifted, *, today: dt.date | None = None, target_needed: bool = True) -> Sifted:
+def clean(
+    spec: DatasetSpec,
+    rows: Sifted,
+    *,
+    today: dt.date | None = None,
+    target_needed: bool = True,
+    most: Mapping[str, Bounds] | None = None,
+) -> Sifted:
     """Rows that pass the checks, with one spelling for each city and without duplicates.
 
     Args:
@@ -84,8 +91,10 @@ def clean(spec: DatasetSpec, rows: Sifted, *, today: dt.date | None = None, targ
         rows: of `load`.
         today: no sale may be later; None lets any date pass.
         target_needed: whether a price must be there; without it rows are not taken for duplicates.
+        most: as for `checks.check`.
     """
-    rows = rows.without(check(spec, rows.frame, today=today, target_needed=target_needed), step="check")
+    found = check(spec, rows.frame, today=today, target_needed=target_needed, most=most)
+    rows = rows.without(found, step="check")
     rows = Sifted(normalise_cities(spec, rows.frame), rows.position, rows.rejected)
     if not target_needed:
         return rows
