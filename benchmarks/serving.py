@@ -1,158 +1,141 @@
-"""Requests a second and latency of the REST service, beside a plain FastAPI echo on uvicorn in the same run.
+"""Requests a second and latency of the REST service with the default model of `california`, beside other servers.
 
-Each server runs on one processor, the load on another. It needs wrk (`apt install wrk`) and a registered `california`:
+    python benchmarks/serving.py                                # trains into a temporary folder, all peers
+    python benchmarks/serving.py --home .appraise --peers echo  # a trained home, the FastAPI echo alone
 
-    appraise train california --data california_housing.csv
-    python benchmarks/serving.py
+Each server has the first processor, the load (wrk: `apt install wrk`) the second; every request asks for another home.
+Peers: `echo` (FastAPI, no model), `sklearn` (FastAPI, pandas frame, scikit-learn pipeline), `mlserver` (as it comes),
+`mlserver-lean` (one process, no log, no metrics), `mlflow` (`mlflow models serve`). All but the echo serve one CatBoost
+model with as many trees as ours on the bare columns; ours makes features of known sales, evaluates a blend, and gives
+an interval, a confidence score and warnings. MLServer is installed into an environment of its own in the cache folder.
+The data come from `--data-dir`, else from `APPRAISE_DATA_DIR`, else from scikit-learn.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import numpy as np
 from _report import Figure, held_against, parser, say, show
+from serving_load import Server, ServerError, children, load, resident, running
+from serving_peers import PEERS, Bench
 
-ROW = {
-    "MedInc": 8.3252,
-    "HouseAge": 41.0,
-    "AveRooms": 6.984127,
-    "AveBedrms": 1.02381,
-    "Population": 322.0,
-    "AveOccup": 2.555556,
-    "Latitude": 37.88,
-    "Longitude": -122.23,
-}
-_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+from appraise.datasets.prepare import Prepared, prepare
+from appraise.datasets.presets import find_spec
 
+OURS = "appraise"
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What one load came to.
-
-    Attributes:
-        rate: requests a second.
-        p50, p99: latency, milliseconds.
-        failed: answers other than 2xx, and broken connections.
-    """
-
-    rate: float
-    p50: float
-    p99: float
-    failed: int
+#: Homes that are asked for.
+_HOMES = 2_000
+#: Trees of the peers' booster: as many as the first part of our blend has.
+_TREES = 716
+_REGISTRY_SECONDS = 60.0
 
 
 def main() -> None:
     """Measure and print."""
     options = parser(__doc__)
-    options.add_argument("--home", type=Path, default=Path(os.environ.get("APPRAISE_HOME", ".appraise")))
+    options.add_argument("--home", type=Path, help="a folder with a trained california; trained anew where not given")
+    options.add_argument("--data-dir", type=Path, default=os.environ.get("APPRAISE_DATA_DIR"))
+    options.add_argument("--peers", nargs="*", choices=tuple(PEERS), default=tuple(PEERS))
     options.add_argument("--connections", type=int, nargs="+", default=[1, 16, 64])
-    options.add_argument("--seconds", type=int, default=10)
+    options.add_argument("--seconds", type=int, default=5, help="of each measurement")
     options.add_argument("--path", default="/predict", help="what is asked of our service")
     args = options.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed: apt install wrk")
-    appraise = [
-        sys.executable,
-        "-m",
-        "appraise",
-        "--home",
-        str(args.home.absolute()),
-        "--log-level",
-        "warning",
-        "serve",
-    ]
-    uvicorn = [sys.executable, "-m", "uvicorn", "serving_echo:app", "--loop", "uvloop", "--http", "httptools"]
-    servers = {
-        "fastapi echo": ([*uvicorn, "--no-access-log", "--port", "{port}"], "/predict"),
-        "appraise": ([*appraise, "--model", "california", "--port", "{port}"], args.path),
-    }
-    figures: list[Figure] = []
-    references: dict[str, Figure] = {}
-    for name, (command, path) in servers.items():
-        with running(command) as (url, pid, ready):
-            say(f"{name}: ready after {ready:.2f} s")
-            figures.append(Figure(f"{name}/ready", ready, "s"))
-            load(url + path, connections=8, seconds=2)
-            for connections in args.connections:
-                measured = load(url + path, connections=connections, seconds=args.seconds)
-                if measured.failed:
-                    sys.exit(f"{name} failed {measured.failed} requests")
-                key = f"{connections} connections"
-                if name == "appraise":
-                    figures.append(held_against(f"{name}/{key}", measured.rate, "requests/s", references[key]))
-                else:
-                    references[key] = Figure(f"{name}/{key}", measured.rate, "requests/s")
-                    figures.append(references[key])
-                figures.append(Figure(f"{name}/{key}/p50", measured.p50, "ms"))
-                figures.append(Figure(f"{name}/{key}/p99", measured.p99, "ms"))
-            figures.append(Figure(f"{name}/memory", resident(pid) / 2**20, "MB"))
-    show(figures, as_json=args.json)
+    if len(os.sched_getaffinity(0)) < 2:
+        sys.exit("two processors are needed, one for the server and one for the load")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        data = None if args.data_dir is None else Path(args.data_dir).absolute() / "california_housing.csv"
+        bench = _bench(folder, data)
+        home = folder / "home" if args.home is None else args.home.absolute()
+        if args.home is None:
+            _train(home, data)
+        servers = {name: PEERS[name](bench) for name in args.peers} | {OURS: _ours(home, args.path, bench)}
+        figures: list[Figure] = []
+        for name, server in servers.items():
+            try:
+                figures += _measure(name, server, args.connections, args.seconds)
+            except ServerError as error:
+                sys.exit(f"{name}: {error}")
+    show(_with_ratios(figures), as_json=args.json)
 
 
-@contextlib.contextmanager
-def running(command: Sequence[str]) -> Iterator[tuple[str, int, float]]:
-    """A server on the first processor: its address, process and seconds until it was ready."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        ["taskset", "-c", "0", *(word.format(port=port) for word in command)],
-        cwd=Path(__file__).parent,
-        stdout=subprocess.DEVNULL,
+def _bench(folder: Path, data: Path | None) -> Bench:
+    spec = find_spec("california")
+    prepared: Prepared = prepare(spec, data=data, cache=folder / "data", memory_limit=None)
+    names = tuple(column.name for column in spec.inputs)
+    X = prepared.frame.select(names).to_numpy().astype(np.float64)
+    y = prepared.frame[spec.target.name].to_numpy().astype(np.float64)
+    train = np.asarray(prepared.split.train)
+    asked = np.random.default_rng(0).permutation(np.asarray(prepared.split.holdout))[:_HOMES]
+    return Bench(folder, names, X[asked], X[train], y[train], _TREES, os.cpu_count() or 1)
+
+
+def _train(home: Path, data: Path | None) -> None:
+    say("training california")
+    source = () if data is None else ("--data", str(data))
+    subprocess.run(
+        [sys.executable, "-m", "appraise", "--home", str(home), "train", "california", *source],
+        check=True,
+        stdout=sys.stderr,
     )
-    try:
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                httpx.post(f"{url}/predict", json=ROW, trust_env=False).raise_for_status()
-                break
-            if process.poll() is not None:
-                sys.exit(f"{command[2]} ended before it was ready")
-            time.sleep(0.02)
-        yield url, process.pid, time.perf_counter() - started
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
 
 
-def load(url: str, *, connections: int, seconds: int) -> Load:
-    """Put load on a server from the second processor."""
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        body = json.dumps(ROW)
-        script.write(f"wrk.method='POST'\nwrk.headers['Content-Type']='application/json'\nwrk.body='{body}'\n")
-        script.flush()
-        command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s"]
-        text = subprocess.run([*command, script.name, url], capture_output=True, text=True, check=True).stdout
-    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1])
-    failed = sum(int(found) for found in re.findall(r"Non-2xx or 3xx responses: (\d+)", text))
-    failed += sum(int(found) for found in re.findall(r"(?:connect|read|write|timeout) (\d+)", text))
-    return Load(rate, _percentile(text, 50), _percentile(text, 99), failed)
+def _ours(home: Path, path: str, bench: Bench) -> Server:
+    command = [sys.executable, "-m", "appraise", "--home", str(home), "--log-level", "warning"]
+    return Server([*command, "serve", "--model", "california", "--port", "{port}"], path, bench.objects())
 
 
-def resident(pid: int) -> int:
-    """Resident bytes of a process."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+def _measure(name: str, server: Server, connections: list[int], seconds: int) -> list[Figure]:
+    """Everything about one server, which is started once before, so that its caches are filled."""
+    with running(server):
+        pass
+    figures = []
+    with running(server) as found:
+        say(f"{name}: ready after {found.ready:.2f} s")
+        figures.append(Figure(f"{name}/ready", found.ready, "s"))
+        if name == OURS:
+            _await_registry(found.pid)
+        load(found.url, server.bodies, connections=8, seconds=2)
+        for count in connections:
+            measured = load(found.url, server.bodies, connections=count, seconds=seconds)
+            if measured.failed:
+                raise ServerError(f"{measured.failed} requests of {count} connections failed")
+            say(f"{name}: {count} connections, {measured.rate:,.0f} requests/s, p99 {measured.p99:.2f} ms")
+            figures.append(Figure(f"{name}/{count} connections", measured.rate, "requests/s"))
+            figures.append(Figure(f"{name}/{count} connections/p50", measured.p50, "ms"))
+            figures.append(Figure(f"{name}/{count} connections/p99", measured.p99, "ms"))
+        figures.append(Figure(f"{name}/memory", resident(found.pid) / 2**20, "MB"))
+    return figures
 
 
-def _percentile(text: str, percent: int) -> float:
-    found = re.search(rf"^\s+{percent}%\s+([\d.]+)(us|ms|s)$", text, flags=re.MULTILINE)
-    return float(found[1]) * _UNITS[found[2]]
+def _await_registry(pid: int) -> None:
+    """Wait for the process by which a service that began with cached models asks the registry for news."""
+    deadline = time.monotonic() + _REGISTRY_SECONDS
+    # The other child, multiprocessing's tracker of resources, stays.
+    while len(children(pid)) > 1 and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def _with_ratios(figures: list[Figure]) -> list[Figure]:
+    """The peers' figures, and ours once against each peer."""
+    theirs = [figure for figure in figures if not figure.name.startswith(f"{OURS}/")]
+    shown = list(theirs)
+    for ours in figures:
+        if ours in theirs:
+            continue
+        peers = [other for other in theirs if other.name.partition("/")[2] == ours.name.partition("/")[2]]
+        shown += [held_against(ours.name, ours.value, ours.unit, other) for other in peers] or [ours]
+    return shown
 
 
 if __name__ == "__main__":
