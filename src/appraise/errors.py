@@ -27,6 +27,7 @@ letter); nothing here knows of them.
     |   +-- MessageError         a message that is refused, with one Problem for each refused field
     +-- OutputError              a result that cannot be written
     +-- ServiceError             a service in the background that cannot be started, asked or ended
+    |   +-- MissingProgramError  a program of the system that it needs is not installed
 """
 
 from __future__ import annotations
@@ -188,6 +189,10 @@ class OutputError(AppraiseError):
 
 class ServiceError(AppraiseError):
     """A service in the background that cannot be started, asked or ended."""
+
+
+class MissingProgramError(ServiceError):
+    """A program of the system that a service needs is not installed."""
 
 
 def did_you_mean(received: str, known: Iterable[str]) -> str | None:

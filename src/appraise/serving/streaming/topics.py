@@ -11,10 +11,18 @@ from appraise.errors import StreamError, UnknownTopicError, did_you_mean
 from appraise.serving.streaming.clients import KafkaConfig, metadata_of, translated
 
 if TYPE_CHECKING:
+    from confluent_kafka import TopicPartition
     from confluent_kafka.admin import AdminClient
 
 _DEAD_LETTERS = "_dead_letters"
 _PAUSE_SECONDS = 0.05
+_PASSING = (
+    "NOT_LEADER_FOR_PARTITION",
+    "LEADER_NOT_AVAILABLE",
+    "FENCED_LEADER_EPOCH",
+    "UNKNOWN_LEADER_EPOCH",
+    "UNKNOWN_TOPIC_OR_PART",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +146,7 @@ def create_topics(
     while new or more:
         topics = metadata_of(config, admin).topics
         if all(_usable(topics.get(name), partitions) for name in done):
+            _offsets(config, admin, {name: tuple(topics[name].partitions) for name in done})
             break
         if time.monotonic() > deadline:
             raise StreamError(f"the topics were not ready within {config.seconds:g} s", hint="see the broker's log")
@@ -252,16 +261,24 @@ def _offsets(
     places = [TopicPartition(name, number) for name, numbers in partitions.items() for number in numbers]
     if not places:
         return {}
-    found: list[dict[tuple[str, int], int]] = []
-    for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
-        futures = admin.list_offsets(dict.fromkeys(places, spec), request_timeout=config.seconds)
+    deadline = time.monotonic() + config.seconds
+    while True:
         try:
-            found.append(
-                {
-                    (place.topic, place.partition): future.result(timeout=config.seconds + 1.0).offset
-                    for place, future in futures.items()
-                }
+            first, last = (
+                _offsets_of(admin.list_offsets(dict.fromkeys(places, spec), request_timeout=config.seconds), config)
+                for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
             )
         except KafkaException as error:
-            raise translated(error, config, "the offsets cannot be read") from error
-    return {place: (offset, found[1][place]) for place, offset in found[0].items()}
+            # A broker may say who leads a partition before that leader knows it.
+            if error.args[0].name() not in _PASSING or time.monotonic() > deadline:
+                raise translated(error, config, "the offsets cannot be read") from error
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return {place: (offset, last[place]) for place, offset in first.items()}
+
+
+def _offsets_of(futures: Mapping[TopicPartition, Any], config: KafkaConfig) -> dict[tuple[str, int], int]:
+    return {
+        (place.topic, place.partition): future.result(timeout=config.seconds + 1.0).offset
+        for place, future in futures.items()
+    }
