@@ -1,0 +1,259 @@
+"""Stored features: what is known of a user, as events with a time, of which the latest as of a moment counts.
+
+An event's time is its own, not that of its arrival: what comes late becomes history, and what lies in the future counts
+from then on. Of two events of one user, feature and time the one written last counts.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, LiteralString
+
+from appraise.datasets.constraints import shown
+from appraise.errors import DataError, StoreError
+
+if TYPE_CHECKING:
+    import psycopg
+    from sqlalchemy import Connection
+
+#: What a feature may be.
+Value = float | int | bool | str
+
+_LONGEST_NAME = 200
+_LONGEST_TEXT = 10_000
+
+_WRITE: LiteralString = """
+INSERT INTO user_features (user_id, event_type, feature_value, ingestion_timestamp)
+SELECT * FROM unnest(%s::text[], %s::text[], %s::jsonb[], %s::timestamptz[])
+ON CONFLICT (user_id, event_type, ingestion_timestamp) DO UPDATE SET feature_value = excluded.feature_value
+WHERE user_features.feature_value IS DISTINCT FROM excluded.feature_value
+"""
+
+#: One descent of the unique index for each feature, however long its history is.
+_LATEST: LiteralString = """
+SELECT wanted.number, wanted.event_type, found.feature_value, found.ingestion_timestamp
+FROM unnest(%s::int[], %s::text[], %s::text[]) AS wanted (number, user_id, event_type)
+CROSS JOIN LATERAL (
+    SELECT feature_value, ingestion_timestamp FROM user_features AS one
+    WHERE one.user_id = wanted.user_id AND one.event_type = wanted.event_type AND one.ingestion_timestamp <= %s
+    ORDER BY one.ingestion_timestamp DESC LIMIT 1
+) AS found
+"""
+
+_KNOWN: LiteralString = """
+SELECT wanted.user_id FROM unnest(%s::text[]) AS wanted (user_id)
+WHERE EXISTS (SELECT FROM user_features AS one WHERE one.user_id = wanted.user_id)
+"""
+
+#: The names that a user has, each found by one descent of the index.
+_ALL: LiteralString = """
+WITH RECURSIVE names AS (
+    (SELECT event_type FROM user_features WHERE user_id = %(user)s ORDER BY event_type LIMIT 1)
+    UNION ALL
+    SELECT (SELECT one.event_type FROM user_features AS one
+            WHERE one.user_id = %(user)s AND one.event_type > names.event_type ORDER BY one.event_type LIMIT 1)
+    FROM names WHERE names.event_type IS NOT NULL
+)
+SELECT event_type FROM names WHERE event_type IS NOT NULL
+"""
+
+_BEGIN: LiteralString = """
+INSERT INTO stream_offsets (group_id, topic, partition, next_offset) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING
+"""
+
+_ADVANCE: LiteralString = """
+UPDATE stream_offsets SET next_offset = %s
+WHERE group_id = %s AND topic = %s AND partition = %s AND next_offset = %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureEvent:
+    """A feature of a user had a value at a time.
+
+    Attributes:
+        user_id: whose it is.
+        event_type: the feature, a column of the dataset.
+        value: a number, a truth or a text.
+        timestamp: since when, with its time zone.
+    """
+
+    user_id: str
+    event_type: str
+    value: Value
+    timestamp: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredValue:
+    """The latest value of a feature.
+
+    Attributes:
+        value: the value.
+        timestamp: since when, UTC.
+    """
+
+    value: Value
+    timestamp: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is stored of the features of a user.
+
+    Attributes:
+        user_id: whose.
+        as_of: the moment that was asked about.
+        values: the latest value of each feature that had one by then.
+        known: whether anything at all is stored of the user, at whatever time.
+    """
+
+    user_id: str
+    as_of: dt.datetime
+    values: Mapping[str, StoredValue]
+    known: bool
+
+
+def check_event(event: FeatureEvent) -> FeatureEvent:
+    """The event itself, where it can be stored.
+
+    Raises:
+        DataError: it says of which field, and why not.
+    """
+    for name, text in (("user_id", event.user_id), ("event_type", event.event_type)):
+        problem = name_problem(text)
+        if problem is not None:
+            raise DataError(f"{name} {problem}, received {shown(text)}")
+    value = event.value
+    if isinstance(value, str):
+        if len(value) > _LONGEST_TEXT or not _storable(value):
+            raise DataError(
+                f"value must be a text of at most {_LONGEST_TEXT:,} characters without NUL, received {shown(value)}"
+            )
+    elif not isinstance(value, int | float) or not math.isfinite(value):
+        raise DataError(f"value must be a finite number, true, false or a text, received {shown(value)}")
+    if event.timestamp.tzinfo is None:
+        raise DataError(f"timestamp must have a time zone, received {event.timestamp.isoformat()}")
+    return event
+
+
+def name_problem(text: object) -> str | None:
+    """What is wrong with the name of a user or a feature, as a phrase; None where nothing is."""
+    if not isinstance(text, str) or not 1 <= len(text) <= _LONGEST_NAME or not _storable(text):
+        return f"must be a text of 1 to {_LONGEST_NAME} characters"
+    return None
+
+
+def write_features(connection: Connection, events: Iterable[FeatureEvent]) -> int:
+    """Store events in the connection's transaction; storing one again changes nothing.
+
+    Args:
+        connection: of `Database.connect`.
+        events: in the order in which they came; of those with equal user, feature and time the last counts.
+
+    Returns:
+        How many values are new or changed.
+
+    Raises:
+        DataError: an event that cannot be stored; nothing of the rest is stored either.
+    """
+    last = {(event.user_id, event.event_type, event.timestamp): event for event in map(check_event, events)}
+    if not last:
+        return 0
+    # In one order, so that two writers cannot wait for each other.
+    rows = [last[key] for key in sorted(last)]
+    done = connection.exec_driver_sql(
+        _WRITE,
+        (
+            [event.user_id for event in rows],
+            [event.event_type for event in rows],
+            [json.dumps(event.value) for event in rows],
+            [event.timestamp for event in rows],
+        ),
+    )
+    return done.rowcount
+
+
+def latest_features(
+    connection: psycopg.Connection[Any], wanted: Sequence[tuple[str, Sequence[str]]], *, as_of: dt.datetime
+) -> list[Found]:
+    """The latest values of features as of a moment, in one query for all users.
+
+    Args:
+        connection: of `Database.dedicated`; the query is prepared on it once.
+        wanted: users, each with the features that are wanted of it.
+        as_of: the moment; what is stored of later times does not count.
+
+    Returns:
+        What was found for each entry of `wanted`.
+    """
+    pairs = [(number, user, name) for number, (user, names) in enumerate(wanted) for name in names]
+    numbers, users, names = (list(column) for column in zip(*pairs, strict=True)) if pairs else ([], [], [])
+    values: list[dict[str, StoredValue]] = [{} for _ in wanted]
+    for number, name, value, timestamp in connection.execute(_LATEST, (numbers, users, names, as_of), prepare=True):
+        values[number][name] = StoredValue(_restored(value), timestamp)
+    empty = list({user for (user, _), found in zip(wanted, values, strict=True) if not found})
+    known = {user for (user,) in connection.execute(_KNOWN, (empty,))} if empty else set()
+    return [
+        Found(user, as_of, found, bool(found) or user in known) for (user, _), found in zip(wanted, values, strict=True)
+    ]
+
+
+def all_features(connection: psycopg.Connection[Any], user_id: str, *, as_of: dt.datetime) -> Found:
+    """Everything that is stored of one user, as of a moment."""
+    names = [name for (name,) in connection.execute(_ALL, {"user": user_id})]
+    (found,) = latest_features(connection, [(user_id, names)], as_of=as_of)
+    return found
+
+
+def next_offsets(connection: Connection, group: str, topic: str) -> dict[int, int]:
+    """The offset at which a group of stream workers goes on, by partition; absent where it has not begun."""
+    from sqlalchemy import select
+
+    from appraise.store.schema import stream_offsets as table
+
+    query = select(table.c.partition, table.c.next_offset).where(table.c.group_id == group, table.c.topic == topic)
+    return {row.partition: row.next_offset for row in connection.execute(query)}
+
+
+def advance_offset(
+    connection: Connection, group: str, topic: str, partition: int, *, expected: int | None, following: int
+) -> None:
+    """Move on in a partition, in the transaction that writes what was read from it.
+
+    Args:
+        connection: of `Database.connect`.
+        group, topic, partition: who reads what.
+        expected: where this worker believes the group to be; None where it has not begun.
+        following: the next offset to read.
+
+    Raises:
+        StoreError: another worker has moved on meanwhile; what this transaction wrote must not stand.
+    """
+    done = (
+        connection.exec_driver_sql(_BEGIN, (group, topic, partition, following))
+        if expected is None
+        else connection.exec_driver_sql(_ADVANCE, (following, group, topic, partition, expected))
+    )
+    if done.rowcount != 1:
+        raise StoreError(
+            f"another worker of {group} has moved on in partition {partition} of {topic}",
+            hint="this one starts again from where the database says",
+        )
+
+
+def _restored(value: Value) -> Value:
+    """The value as it was written: JSONB writes a float such as 1e300 out in digits."""
+    return float(value) if type(value) is int and abs(value) > 2**63 else value
+
+
+def _storable(text: str) -> bool:
+    """Whether PostgreSQL can hold a text: no NUL, no half of a surrogate pair."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
