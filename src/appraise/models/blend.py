@@ -6,7 +6,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from appraise.features.state import State
 from appraise.models.base import Model, TrainingData, shares
@@ -85,6 +84,8 @@ def blend_weights(predictions: NDArray[np.float64], y: NDArray[np.float64]) -> N
     Returns:
         (models,) weights; small ones are set to zero and the others scaled up.
     """
+    from scipy.optimize import nnls
+
     # Errors of a convex combination are that combination of errors; the heavy last row holds the sum at one.
     errors = predictions - y[:, None]
     heavy = 1e3 * float(np.abs(errors).max() or 1.0) * np.sqrt(len(y))

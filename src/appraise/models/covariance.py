@@ -19,7 +19,6 @@ from typing import Self
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 #: Positions in theta, which is the logarithm of: standard deviations of the noise and of the three terms, inverse
 #: length scales of place alone and in the product; then follow those of each attribute, alone and in the product.
@@ -92,6 +91,8 @@ def solve(
     Raises:
         numpy.linalg.LinAlgError: where the covariance is not positive definite.
     """
+    from scipy.linalg import solve_triangular
+
     n = len(y)
     rows: list[NDArray[np.float64]] = []
     starts = range(0, n, _BLOCK)

@@ -13,7 +13,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, minimize
 
 from appraise.errors import FitError
 from appraise.features.neighbours import Tree
@@ -306,6 +305,8 @@ def _neighbourhoods(points: NDArray[np.float64], sample: NDArray[np.int64], widt
 
 def _most_likely(conditional: Conditional, inputs: int, report: Callable[[float], None]) -> NDArray[np.float64]:
     """The theta under which the sampled rows are most probable."""
+    from scipy.optimize import Bounds, minimize
+
     start = np.zeros(ATTRIBUTE_SCALES + 2 * inputs)
     lower, upper = np.full_like(start, np.log(1e-3)), np.full_like(start, np.log(20.0))
     amplitudes = slice(PLACE, PRODUCT + 1)
