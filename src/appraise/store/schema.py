@@ -1,6 +1,6 @@
 """The tables, as SQLAlchemy Core knows them; `migrations/versions` holds the steps that make them.
 
-Times are `timestamptz`, prices and estimates double precision in the target's unit. There are no foreign keys between
+Times are `timestamptz`, estimates double precision in the target's unit. There are no foreign keys between
 `predictions`, `outcomes` and `batches`: each is written by processes of its own, in whatever order they catch up after
 an outage, and a record that cannot be kept because another is still on its way would be a record lost.
 """
@@ -63,8 +63,9 @@ user_features = Table(
 #:   client or the service called the request, `batch_id` the batch it was part of.
 #: - `input` is the row as it was valued, `feature_sources` says of each of its columns `request` or `store` where
 #:   stored features took part.
-#: - `writer`, `position`, `previous_hash` and `record_hash` are its place in the hash chain of the process that wrote
-#:   it: positions count from 0 without a gap, and each hash covers the record and the hash before it.
+#: - `record` is what was logged, byte for byte, from which every other column is read.
+#: - `segment` and `position` are its place in the log: positions of a segment count from 1 without a gap (its header is
+#:   0), and `record_hash` is the SHA-256 of the position, the hash before it and the record (see `chain`).
 predictions = Table(
     "predictions",
     metadata,
@@ -88,14 +89,17 @@ predictions = Table(
     Column("input", JSONB, nullable=False),
     Column("feature_sources", JSONB),
     Column("latency_ms", Double),
-    Column("writer", Text, nullable=False),
+    Column("segment", Text, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("previous_hash", LargeBinary, nullable=False),
     Column("record_hash", LargeBinary, nullable=False),
-    UniqueConstraint("writer", "position"),
+    Column("currency", Text),
+    Column("price_unit", Double, nullable=False, server_default=text("1")),
+    Column("record", Text, nullable=False),
+    UniqueConstraint("segment", "position"),
     CheckConstraint("transport IN ('rest', 'batch', 'kafka')", name="transport"),
-    # The log grows in the order of time, which is all that a block range index needs to find a span of it.
-    Index("predictions_created_at_idx", "created_at", postgresql_using="brin"),
+    # Read backwards, it gives the latest predictions, page by page.
+    Index("predictions_created_at_prediction_id_idx", "created_at", "prediction_id"),
     Index("predictions_model_name_created_at_idx", "model_name", text("created_at DESC")),
     Index(
         "predictions_user_id_created_at_idx",
@@ -106,8 +110,43 @@ predictions = Table(
     Index("predictions_batch_id_idx", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
 )
 
+#: How far each segment of a spool has been loaded, written in the transaction that writes its records. `header` is its
+#: first frame, `frames` how many are here, `last_hash` that of the last; `sealed_frames` and `sealed_hash` are what its
+#: seal says, once it is closed.
+log_segments = Table(
+    "log_segments",
+    metadata,
+    Column("segment", Text, primary_key=True),
+    Column("log", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("header", Text, nullable=False),
+    Column("loaded_bytes", BigInteger, nullable=False),
+    Column("frames", BigInteger, nullable=False),
+    Column("last_hash", LargeBinary, nullable=False),
+    Column("sealed_frames", BigInteger),
+    Column("sealed_hash", LargeBinary),
+    Column("damaged_bytes", BigInteger, nullable=False, server_default=text("0")),
+    Column("loaded_at", _Moment, nullable=False, server_default=func.now()),
+)
+
+#: Records that have no row in `predictions`: second copies of a `prediction_id`, and what is no record. They are kept
+#: because the chain passes through them.
+log_unlisted = Table(
+    "log_unlisted",
+    metadata,
+    Column("unlisted_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("segment", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("prediction_id", Uuid),
+    Column("reason", Text, nullable=False),
+    Column("previous_hash", LargeBinary, nullable=False),
+    Column("record_hash", LargeBinary, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    UniqueConstraint("segment", "position", "record_hash"),
+)
+
 #: What homes really fetched. An outcome names a prediction, or a user or home whose earlier predictions it settles.
-#: `price` is in the target's unit, `sold_at` the sale, `recorded_at` when it became known here.
+#: `price` is in the currency, whatever the target's unit, `sold_at` the sale, `recorded_at` when it became known here.
 outcomes = Table(
     "outcomes",
     metadata,

@@ -209,29 +209,29 @@ class SpoolFolder:
         except BlockingIOError:
             return False
         try:
-            if read_seal(segment.path) is not None:
-                return True
-            link, end, damaged = Link(), 0, False
+            link, end, sealed = Link(), 0, False
             with mapped(segment.path) as data:
                 size = len(data)
                 for piece in scan(data):
                     if isinstance(piece, Frame):
                         link, end = Link(piece.position + 1, piece.digest), piece.end
-                    elif not piece.last:
-                        damaged = True
+                        sealed = seal_of(piece) is not None
             if end < size:
-                self.quarantine(segment, end, size)
+                kept = self.quarantine(segment, end, size)
                 _log.warning(
-                    "a process ended while it wrote to the prediction log; the torn record at the end was cut",
+                    "bytes at the end of the prediction log are no record, as where a process was killed, and are cut",
                     segment=segment.path.name,
                     bytes=size - end,
+                    kept=str(kept),
                 )
                 os.ftruncate(descriptor, end)
+            if sealed:
+                return True
             if end == 0:
                 # Not even its header: it holds nothing, and no chain leads to it.
                 segment.path.unlink()
                 return True
-            _log.info("the segment of an ended process is closed", segment=segment.path.name, damaged=damaged)
+            _log.info("the segment of an ended process is closed", segment=segment.path.name)
             self.seal(descriptor, segment, link)
             return True
         finally:

@@ -1,0 +1,394 @@
+"""`Loader`: brings the spool into the database, in the order in which it was written, each record once.
+
+What is loaded and how far are written in one transaction, so that a loader that is killed, or whose database goes
+away, begins again where it was. A record that the database has already, by its `prediction_id`, goes to `log_unlisted`,
+and so does what is no record: neither holds up what follows.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from appraise.errors import StoreError
+from appraise.logs import get_logger
+from appraise.store.chain import ORIGIN, Damage, Frame, Link, scan
+from appraise.store.database import Database
+from appraise.store.faults import store_errors
+from appraise.store.rows import COLUMNS, row_of
+from appraise.store.segments import Header, Seal, Segment, SpoolFolder, seal_of
+
+if TYPE_CHECKING:
+    import psycopg
+
+_log = get_logger(__name__)
+
+_STATUS = "loader.json"
+#: Bytes that are read and loaded in one transaction.
+_CHUNK = 4 * 2**20
+_PAUSE_SECONDS = 0.25
+_LONGEST_PAUSE_SECONDS = 5.0
+
+
+class LoaderStatus(msgspec.Struct, frozen=True):
+    """What the loader last said of itself.
+
+    Attributes:
+        at: when, seconds since 1970.
+        pid: its process.
+        loaded: records that it has brought into the database since it began.
+        trouble: why it cannot go on, None where it can.
+        bytes: how far each segment is in the database, by its id.
+    """
+
+    at: float
+    pid: int
+    loaded: int
+    trouble: str | None = None
+    bytes: dict[str, int] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """How far a segment is in the database."""
+
+    bytes: int = 0
+    link: Link = field(default_factory=Link)
+    sealed: Seal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What was read of a segment: its frames, the bytes between them, and how far it is then."""
+
+    frames: tuple[Frame, ...]
+    damaged: tuple[tuple[int, int], ...]
+    progress: _Progress
+
+    @property
+    def records(self) -> list[Frame]:
+        """The frames that are neither header nor seal."""
+        return [frame for frame in self.frames if frame.position > 0 and seal_of(frame) is None]
+
+
+class Loader:
+    """Loads one spool into one database; of several for one spool, one works and the others wait.
+
+    Args:
+        folder: the spool.
+        database: where to.
+        keep_days: how long a segment is kept when all of it is in the database.
+    """
+
+    def __init__(self, folder: Path, database: Database, *, keep_days: float = 7.0) -> None:
+        self._folder = SpoolFolder(folder)
+        self._database = database
+        self._keep_seconds = keep_days * 86_400
+        self._connection: psycopg.Connection[Any] | None = None
+        self._progress: dict[str, _Progress] = {}
+        self._loaded = 0
+        self._trouble: str | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Load until it is told to stop, and then once more what is left."""
+        with leadership(self._folder.path, stop) as leads:
+            pause = _PAUSE_SECONDS
+            while leads:
+                ends = stop.is_set()
+                moved = 0
+                try:
+                    moved = self.load()
+                    pause = _PAUSE_SECONDS
+                    self._tell(None)
+                except StoreError as error:
+                    self._tell(error.message)
+                except OSError as error:
+                    self._tell(f"the spool cannot be read: {error.strerror or error}")
+                if ends:
+                    break
+                if self._trouble is not None:
+                    pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                if not moved:
+                    stop.wait(pause)
+        self.close()
+
+    def load(self) -> int:
+        """Load what there is.
+
+        Returns:
+            How many records it was.
+
+        Raises:
+            StoreError: the database is away or refuses; the next call begins where this one ended.
+            OSError: the spool cannot be read.
+        """
+        before = self._loaded
+        try:
+            segments = self._folder.segments()
+            for segment in segments:
+                while self._load_some(segment):
+                    pass
+        except BaseException:
+            self.close()
+            raise
+        there = {segment.id for segment in segments}
+        self._progress = {name: one for name, one in self._progress.items() if name in there}
+        return self._loaded - before
+
+    def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        self._progress.clear()
+        if connection is not None:
+            connection.close()
+
+    def _load_some(self, segment: Segment) -> bool:
+        """Load the next part of a segment; says whether more may follow at once."""
+        with store_errors(self._database.address):
+            progress = self._progress.get(segment.id)
+            if progress is None:
+                progress = _remembered(self._opened(), segment.id)
+            self._progress[segment.id] = progress
+            if progress.sealed is not None:
+                self._retire(segment, progress.sealed)
+                return False
+            part = self._read(segment, progress)
+            if part is None:
+                return self._close_abandoned(segment)
+            self._write(segment, progress, part)
+        self._progress[segment.id] = part.progress
+        self._loaded += len(part.records)
+        return part.progress.sealed is None
+
+    def _close_abandoned(self, segment: Segment) -> bool:
+        """Close a segment whose process has ended; says whether there is more to read of it."""
+        try:
+            return self._folder.recover(segment) and segment.path.exists()
+        except OSError as error:
+            # A full disk must not keep what is in the other segments from the database.
+            _log.warning("a segment of the prediction log cannot be closed", reason=error.strerror or str(error))
+            return False
+
+    def _read(self, segment: Segment, progress: _Progress) -> _Part | None:
+        """The next part of a segment; None where nothing whole follows."""
+        length = _CHUNK
+        while True:
+            with segment.path.open("rb") as stream:
+                data = os.pread(stream.fileno(), length, progress.bytes)
+            part = _part(data, progress)
+            if part is not None:
+                break
+            if len(data) < length:
+                return None
+            # One record, or one stretch of damage, that is longer than that.
+            length *= 4
+        for start, end in part.damaged:
+            kept = self._folder.quarantine(segment, start, end)
+            _log.error("part of the prediction log is damaged and set aside", bytes=end - start, kept=str(kept))
+        return part
+
+    def _write(self, segment: Segment, progress: _Progress, part: _Part) -> None:
+        connection = self._opened()
+        after, seal = part.progress, part.progress.sealed
+        with connection.transaction():
+            if progress.bytes == 0:
+                _begin(connection, segment, part.frames)
+            if part.records:
+                _insert(connection, segment.id, part.records)
+            connection.execute(
+                "UPDATE log_segments SET loaded_bytes = %s, frames = %s, last_hash = %s, sealed_frames = %s,"
+                " sealed_hash = %s, damaged_bytes = damaged_bytes + %s, loaded_at = now() WHERE segment = %s",
+                (
+                    after.bytes,
+                    after.link.position,
+                    after.link.digest,
+                    None if seal is None else seal.frames,
+                    None if seal is None else bytes.fromhex(seal.hash),
+                    sum(end - start for start, end in part.damaged),
+                    segment.id,
+                ),
+            )
+
+    def _retire(self, segment: Segment, seal: Seal) -> None:
+        """Remove a segment that has been in the database for long enough."""
+        if segment.path.exists() and time.time() - segment.path.stat().st_mtime >= self._keep_seconds:
+            self._folder.remove(segment)
+            _log.info(
+                "a loaded segment of the prediction log is removed", segment=segment.path.name, frames=seal.frames
+            )
+
+    def _opened(self) -> psycopg.Connection[Any]:
+        if self._connection is None:
+            self._connection = self._database.dedicated(autocommit=True)
+        return self._connection
+
+    def _tell(self, trouble: str | None) -> None:
+        """Leave word of how it stands for other processes."""
+        if trouble is not None and trouble != self._trouble:
+            _log.warning("the prediction log is kept in its spool until it can be loaded", reason=trouble)
+        if trouble is None and self._trouble is not None:
+            _log.info("the prediction log is loaded again")
+        self._trouble = trouble
+        done = {segment: progress.bytes for segment, progress in self._progress.items()}
+        if trouble is not None:
+            status = read_status(self._folder.path)
+            done = {} if status is None else status.bytes
+        told = LoaderStatus(time.time(), os.getpid(), self._loaded, trouble, done)
+        temporary = self._folder.path / f".loader-{uuid.uuid4().hex}"
+        try:
+            temporary.write_bytes(msgspec.json.encode(told))
+            temporary.replace(self._folder.path / _STATUS)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            _log.debug("the loader's status cannot be written", reason=error.strerror or str(error))
+
+
+def read_status(folder: Path) -> LoaderStatus | None:
+    """What the loader of a spool last said; None where there was none."""
+    try:
+        return msgspec.json.decode((folder / _STATUS).read_bytes(), type=LoaderStatus)
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+        return None
+
+
+@contextmanager
+def leadership(folder: Path, stop: threading.Event) -> Iterator[bool]:
+    """Wait until no other process loads this spool; False where it was told to stop before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "loader.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if stop.wait(1.0):
+                    yield False
+                    return
+            else:
+                yield True
+                return
+    finally:
+        os.close(descriptor)
+
+
+def _part(data: bytes, progress: _Progress) -> _Part | None:
+    """What a piece of a segment holds; None where it is no whole frame."""
+    frames: list[Frame] = []
+    damaged: list[tuple[int, int]] = []
+    link, end, sealed = progress.link, 0, None
+    for piece in scan(data):
+        if isinstance(piece, Damage):
+            if piece.last:
+                break
+            damaged.append((progress.bytes + piece.offset, progress.bytes + piece.end))
+            continue
+        if (piece.position, piece.previous) != link:
+            _log.error("the chain of the prediction log is broken: appraise log verify", position=piece.position)
+        frames.append(piece)
+        link, end = Link(piece.position + 1, piece.digest), piece.end
+        sealed = seal_of(piece)
+        if sealed is not None:
+            # The seal itself is not counted in what it says.
+            link = Link(piece.position, piece.previous)
+            break
+    if not frames:
+        return None
+    return _Part(tuple(frames), tuple(damaged), _Progress(progress.bytes + end, link, sealed))
+
+
+def _remembered(connection: psycopg.Connection[Any], segment: str) -> _Progress:
+    row = connection.execute(
+        "SELECT loaded_bytes, frames, last_hash, sealed_frames, sealed_hash FROM log_segments WHERE segment = %s",
+        (segment,),
+    ).fetchone()
+    if row is None:
+        return _Progress()
+    size, frames, last_hash, sealed_frames, sealed_hash = row
+    sealed = None if sealed_frames is None else Seal(segment, sealed_frames, bytes(sealed_hash).hex())
+    return _Progress(size, Link(frames, bytes(last_hash)), sealed)
+
+
+def _begin(connection: psycopg.Connection[Any], segment: Segment, frames: Sequence[Frame]) -> None:
+    """Make the row of a segment that is loaded for the first time."""
+    text, log = "", ""
+    if frames and frames[0].position == 0:
+        text = frames[0].body.decode()
+        log = msgspec.json.decode(text, type=Header).log
+    connection.execute(
+        "INSERT INTO log_segments (segment, log, number, header, loaded_bytes, frames, last_hash)"
+        " VALUES (%s, %s, %s, %s, 0, 0, %s) ON CONFLICT (segment) DO NOTHING",
+        (segment.id, log or segment.id, segment.number, text, ORIGIN),
+    )
+
+
+def _insert(connection: psycopg.Connection[Any], segment: str, frames: Sequence[Frame]) -> None:
+    """Write records; those that the database refuses are found by halving, and set aside."""
+    import psycopg
+
+    rows, strange = [], []
+    for frame in frames:
+        try:
+            rows.append((frame, (segment, frame.position, frame.previous, frame.digest, *row_of(frame.body))))
+        except ValueError as error:
+            strange.append((frame, f"it is not a record: {error}"))
+    _set_aside(connection, segment, strange)
+    todo = [rows]
+    while todo:
+        some = todo.pop()
+        try:
+            with connection.transaction():
+                _copy(connection, segment, [row for _, row in some])
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            if len(some) == 1:
+                reason = str(error).strip().splitlines()[0]
+                _set_aside(connection, segment, [(some[0][0], f"the database refuses it: {reason}")])
+            else:
+                todo += [some[len(some) // 2 :], some[: len(some) // 2]]
+
+
+def _copy(connection: psycopg.Connection[Any], segment: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    if not rows:
+        return
+    names = ", ".join(("segment", "position", "previous_hash", "record_hash", *COLUMNS))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS loading (LIKE predictions INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
+        )
+        cursor.execute("TRUNCATE loading")
+        with cursor.copy(f"COPY loading ({names}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+        cursor.execute(
+            f"INSERT INTO predictions ({names}) SELECT {names} FROM loading ORDER BY position"  # noqa: S608
+            " ON CONFLICT (prediction_id) DO NOTHING"
+        )
+        if cursor.rowcount < len(rows):
+            cursor.execute(
+                "INSERT INTO log_unlisted"
+                " (segment, position, prediction_id, reason, previous_hash, record_hash, record)"
+                " SELECT segment, position, prediction_id, 'its prediction_id is in the log already',"
+                " previous_hash, record_hash, convert_to(record, 'UTF8') FROM loading l"
+                " WHERE NOT EXISTS (SELECT FROM predictions p WHERE p.segment = l.segment AND p.position = l.position)"
+                " ON CONFLICT DO NOTHING"
+            )
+            _log.info("records with a prediction_id that the log has already", count=cursor.rowcount, segment=segment)
+
+
+def _set_aside(connection: psycopg.Connection[Any], segment: str, found: Sequence[tuple[Frame, str]]) -> None:
+    for frame, reason in found:
+        _log.error("a record of the prediction log is set aside", position=frame.position, reason=reason)
+        connection.execute(
+            "INSERT INTO log_unlisted (segment, position, reason, previous_hash, record_hash, record)"
+            " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            (segment, frame.position, reason, frame.previous, frame.digest, frame.body),
+        )
