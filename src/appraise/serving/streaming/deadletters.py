@@ -1,0 +1,88 @@
+"""Dead letters: refused messages, byte for byte, with the headers of Kafka Connect that say why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from appraise.errors import AppraiseError
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+
+Header = tuple[str, bytes | None]
+
+_CONNECT = "__connect.errors."
+TOPIC = f"{_CONNECT}topic"
+PARTITION = f"{_CONNECT}partition"
+OFFSET = f"{_CONNECT}offset"
+STAGE = f"{_CONNECT}stage"
+REASON = f"{_CONNECT}exception.class.name"
+MESSAGE = f"{_CONNECT}exception.message"
+#: How often the message was sent back to where it came from.
+REPLAYS = "appraise.replays"
+
+_LONGEST_MESSAGE = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a refused message came from, and why it was refused.
+
+    Attributes:
+        topic, partition, offset: its place.
+        stage: what refused it: `decode`, `check`, `predict` or `store`.
+        reason: the kind of error.
+        message: one sentence.
+        replays: how often it was sent back before.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    stage: str
+    reason: str
+    message: str
+    replays: int = 0
+
+
+def headers_of(message: Message) -> list[Header]:
+    """The headers of a consumed message, in their order."""
+    return cast("list[Header]", message.headers() or [])
+
+
+def dead_letter_headers(message: Message, error: AppraiseError, *, stage: str) -> list[Header]:
+    """The headers of a dead letter: those of the message itself, then where it came from and why it was refused.
+
+    Args:
+        message: what is refused.
+        error: why.
+        stage: what refused it: `decode`, `check`, `predict` or `store`.
+    """
+    own = [header for header in headers_of(message) if not header[0].startswith(_CONNECT)]
+    ours: dict[str, object] = {
+        TOPIC: message.topic(),
+        PARTITION: message.partition(),
+        OFFSET: message.offset(),
+        STAGE: stage,
+        REASON: type(error).__name__,
+        MESSAGE: error.message[:_LONGEST_MESSAGE],
+    }
+    return [*own, *((name, str(value).encode("utf-8", "replace")) for name, value in ours.items())]
+
+
+def origin_of(message: Message) -> Origin | None:
+    """What the headers of a dead letter say; None where they are not those of one."""
+    found = {name: (value or b"").decode("utf-8", "replace") for name, value in headers_of(message)}
+    try:
+        return Origin(
+            topic=found[TOPIC],
+            partition=int(found[PARTITION]),
+            offset=int(found[OFFSET]),
+            stage=found.get(STAGE, ""),
+            reason=found.get(REASON, ""),
+            message=found.get(MESSAGE, ""),
+            replays=int(found.get(REPLAYS, "0")),
+        )
+    except (KeyError, ValueError):
+        return None

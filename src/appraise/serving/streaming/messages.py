@@ -1,0 +1,166 @@
+"""The messages: price requests, predictions and feature events as JSON, read as strictly as requests over HTTP."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from appraise.datasets.constraints import PRESENT, shown
+from appraise.errors import DataError, MessageError, Problem
+from appraise.serving.decoding import UndecodableError, decode_object
+from appraise.serving.predictor import DEFAULT_LEVEL
+from appraise.store.features import FeatureEvent, check_event
+
+_LONGEST_NAME = 200
+_REQUEST_FIELDS = ("request_id", "dataset", "features", "level")
+_EVENT_FIELDS = ("user_id", "event_type", "value", "timestamp")
+_WHAT = "the message"
+
+_encoder = msgspec.json.Encoder()
+
+
+class PriceRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A home to value.
+
+    Attributes:
+        features: its values by column name, as of the body of `POST /predict`.
+        dataset: the model that is asked; None where the worker has one alone.
+        request_id: what the client calls the request.
+        level: nominal level of the interval.
+    """
+
+    features: dict[str, Any]
+    dataset: str | None = None
+    request_id: str | None = None
+    level: float = DEFAULT_LEVEL
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """A prediction interval in the target's unit."""
+
+    lower: float
+    upper: float
+    level: float
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """The estimate of one home, with the fields of the answer of `POST /predict`.
+
+    Attributes:
+        prediction: the estimate in the target's unit.
+        prediction_id: names this estimate, and no other.
+        request_id: what the client called the request, or else its place: `topic/partition/offset`.
+        model_name, model_version: what estimated it.
+        timestamp: when, ISO 8601 in UTC.
+        prediction_interval: where the price lies.
+        confidence_score: 1 - FSD.
+        warnings: such as a value outside all that was seen in training.
+        input_features: what was valued.
+    """
+
+    prediction: float
+    prediction_id: str
+    request_id: str
+    model_name: str
+    model_version: str
+    timestamp: str
+    prediction_interval: Interval
+    confidence_score: float
+    warnings: tuple[str, ...]
+    input_features: dict[str, Any]
+
+
+def encode(message: PriceRequest | Prediction) -> bytes:
+    """A message as the bytes of its value."""
+    return _encoder.encode(message)
+
+
+def encode_event(event: FeatureEvent) -> bytes:
+    """A feature event as the bytes of its value."""
+    return _encoder.encode({name: getattr(event, name) for name in _EVENT_FIELDS})
+
+
+def decode_request(value: bytes | None) -> PriceRequest:
+    """The price request of a message's value. Its features are not checked yet: that takes the dataset's spec.
+
+    Raises:
+        MessageError: it is none.
+    """
+    fields = _fields(value, _REQUEST_FIELDS, ("features",))
+    features = fields["features"]
+    request_id, dataset, level = fields.get("request_id"), fields.get("dataset"), fields.get("level", DEFAULT_LEVEL)
+    if (
+        type(features) is dict
+        and (request_id is None or _is_name(request_id))
+        and (dataset is None or _is_name(dataset))
+        and type(level) is float
+        and 0.0 < level < 1.0
+    ):
+        return PriceRequest(features, dataset, request_id, level)
+    wrong = []
+    if type(features) is not dict:
+        wrong.append(Problem(0, "features", "must be an object of values by field", shown(features)))
+    for name in ("request_id", "dataset"):
+        text = fields.get(name)
+        if text is not None and not _is_name(text):
+            wrong.append(Problem(0, name, f"must be a text of 1 to {_LONGEST_NAME} characters", shown(text)))
+    if type(level) is not float or not 0.0 < level < 1.0:
+        wrong.append(Problem(0, "level", "must be a number above 0 and below 1", shown(level)))
+    raise refused(wrong)
+
+
+def decode_event(value: bytes | None) -> FeatureEvent:
+    """The feature event of a message's value.
+
+    Raises:
+        MessageError: it is none, or none that can be stored.
+    """
+    fields = _fields(value, _EVENT_FIELDS, _EVENT_FIELDS)
+    event = FeatureEvent(fields["user_id"], fields["event_type"], fields["value"], _moment(fields["timestamp"]))
+    try:
+        return check_event(event)
+    except (DataError, OverflowError) as error:
+        raise MessageError(str(error)) from error
+
+
+def refused(problems: list[Problem]) -> MessageError:
+    """The error of a message whose fields are refused."""
+    first = problems[0]
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    named = _WHAT if first.field is None else first.field
+    return MessageError(f"{named} {first.constraint}, received {first.received}{more}", problems=tuple(problems))
+
+
+def _fields(value: bytes | None, known: tuple[str, ...], required: tuple[str, ...]) -> Mapping[str, Any]:
+    """The fields of a message: all that it must have, and none that it cannot have."""
+    if value is None:
+        raise MessageError("the message has no value: a tombstone, which asks for nothing")
+    try:
+        fields = decode_object(value, _WHAT)
+    except UndecodableError as error:
+        raise MessageError(error.detail, problems=error.problems) from error
+    if fields.keys() - known or not fields.keys() >= set(required):
+        unknown = f"is not a field of this message; its fields are {', '.join(known)}"
+        raise refused(
+            [Problem(0, name, unknown, shown(one)) for name, one in fields.items() if name not in known]
+            + [Problem(0, name, PRESENT, "nothing") for name in required if name not in fields]
+        )
+    return fields
+
+
+def _moment(text: object) -> dt.datetime:
+    """A time that was given with its zone, in UTC."""
+    try:
+        moment = dt.datetime.fromisoformat(text) if isinstance(text, str) else None
+        if moment is not None and moment.tzinfo is not None:
+            return moment.astimezone(dt.UTC)
+    except (ValueError, OverflowError):
+        moment = None
+    raise refused([Problem(0, "timestamp", "must be a time with its zone such as 2026-01-20T15:00:00Z", shown(text))])
+
+
+def _is_name(text: object) -> bool:
+    return isinstance(text, str) and 1 <= len(text) <= _LONGEST_NAME and "\0" not in text
