@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from appraise.jobs.up import UpPlan
     from appraise.jobs.workspace import Workspace
     from appraise.store.database import Database
+    from appraise.store.log import LogPlan
 
 #: What a service that runs takes no part in.
 _NOT_SERVED = {"data_dir", "market", "memory_limit", "seed", "train"}
@@ -45,6 +46,23 @@ def build_database(settings: Settings) -> Database:
             connect_timeout=settings.database.connect_timeout,
             statement_timeout=settings.database.statement_timeout,
         )
+    )
+
+
+def build_log_plan(settings: Settings) -> LogPlan:
+    """How served estimates are recorded."""
+    from appraise.store.log import LogPlan
+
+    log = settings.prediction_log
+    return LogPlan(
+        folder=settings.home.absolute() / "log",
+        mode=log.mode,
+        commit_seconds=log.commit_seconds,
+        queue=log.queue,
+        wait_seconds=log.wait_seconds,
+        segment_bytes=int(log.segment_size),
+        segment_seconds=log.segment_seconds,
+        keep_days=log.keep_days,
     )
 
 

@@ -206,6 +206,31 @@ class KafkaSettings(_Section):
     )
 
 
+class PredictionLogSettings(_Section):
+    """The record of every estimate that is served."""
+
+    mode: Literal["async", "sync", "off"] = Field(
+        default="async",
+        description="`async` answers at once, `sync` when the record is on the disk, `off` records nothing",
+    )
+    commit_seconds: float = Field(
+        default=0.05, gt=0, le=10, allow_inf_nan=False, description="longest time that records gather before a write"
+    )
+    queue: int = Field(default=20_000, ge=1, description="most records that wait to be on the disk, in one process")
+    wait_seconds: float = Field(
+        default=1.0, ge=0, allow_inf_nan=False, description="how long a request waits for room before it is refused"
+    )
+    segment_size: ByteSize = Field(
+        default=ByteSize(64 * 2**20), ge=4096, description="size at which a new file of the spool begins (`64MiB`)"
+    )
+    segment_seconds: float = Field(
+        default=3600.0, gt=0, allow_inf_nan=False, description="age at which a new file of the spool begins"
+    )
+    keep_days: float = Field(
+        default=7.0, ge=0, allow_inf_nan=False, description="how long a file is kept that is in the database whole"
+    )
+
+
 class S3Settings(_Section):
     """The S3 service; credentials come from the environment and files that the AWS tools read."""
 
@@ -247,6 +272,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     s3: S3Settings = S3Settings()
     serve: ServeSettings = ServeSettings()
+    prediction_log: PredictionLogSettings = PredictionLogSettings()
 
     @classmethod
     def settings_customise_sources(

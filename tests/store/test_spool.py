@@ -133,7 +133,7 @@ def test_a_full_queue_refuses_and_says_so(tmp_path):
     for number in range(10):
         log.append(record_bytes(served(number)))
     with pytest.raises(LogFullError, match="10 predictions wait"):
-        log.append(record_bytes(served(11)))
+        log.append_all([served(11)], seconds=0.05)
     assert log.state().refused == 1
     log.close()
     assert len(bodies_of(tmp_path)) == 10

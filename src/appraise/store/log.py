@@ -64,7 +64,7 @@ class LogState:
         taken: records handed over.
         written: records in the spool.
         durable: records that the disk has confirmed.
-        refused: records that were not taken, for want of room.
+        refused: estimates that were not given for want of room.
         withdrawn: records of refused answers that could not be written (mode `sync`).
         failures: writes that failed.
         waiting_bytes: bytes that are not on the disk yet.
@@ -136,7 +136,6 @@ class PredictionLog:
         with self._changed:
             depth, size = self._taken - self._durable, self._taken_bytes - self._durable_bytes
             if depth >= self.plan.queue or size >= self.plan.queue_bytes or self._stop.is_set():
-                self._refused += 1
                 raise LogFullError(
                     f"{depth:,} predictions wait to be logged already"
                     + (f", and the log cannot be written: {self._trouble}" if self._trouble else ""),
@@ -167,9 +166,15 @@ class PredictionLog:
                     break
                 except LogFullError:
                     if time.monotonic() >= deadline:
+                        self.refused()
                         raise
                     with self._changed:
                         self._changed.wait(0.1)
+
+    def refused(self) -> None:
+        """Count an estimate that was not given because it could not be recorded."""
+        with self._changed:
+            self._refused += 1
 
     def flush(self, *, seconds: float = 30.0) -> None:
         """Wait until everything that was handed over is on the disk.
