@@ -206,7 +206,7 @@ class Predictor:
         if len(table) <= _PIECE:
             return self._value_piece(table, level)
         pieces = [table.rows(slice(start, start + _PIECE)) for start in range(0, len(table), _PIECE)]
-        return _joined(list(_executor().map(lambda piece: self._value_piece(piece, level), pieces)))
+        return joined(list(_executor().map(lambda piece: self._value_piece(piece, level), pieces)))
 
     def _value_piece(self, table: Table, level: float) -> Estimates:
         table = self.dated(table)
@@ -359,7 +359,8 @@ def _executor() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="appraise-value")
 
 
-def _joined(parts: list[Estimates]) -> Estimates:
+def joined(parts: Sequence[Estimates]) -> Estimates:
+    """Estimates of equal level, one part after another."""
     return Estimates(
         estimate=np.concatenate([part.estimate for part in parts]),
         lower=np.concatenate([part.lower for part in parts]),

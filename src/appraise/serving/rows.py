@@ -16,7 +16,8 @@ from appraise.datasets.constraints import FINITE, PRESENT, at_least, at_most, of
 from appraise.datasets.spec import Column, DatasetSpec
 from appraise.errors import Problem
 
-_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+#: What the operators of rules mean.
+OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -46,7 +47,7 @@ class RowChecker:
             column.name for column in spec.inputs if not column.optional and column.role != "sale_date"
         )
         self._names = frozenset(column.name for column in spec.columns)
-        self._rules = tuple((rule, _OPERATORS[rule.operator]) for rule in spec.rules)
+        self._rules = tuple((rule, OPERATORS[rule.operator]) for rule in spec.rules)
 
     def problems(self, rows: Iterable[Mapping[str, Any]]) -> list[Problem]:
         """Everything that is wrong with the rows, in their order; empty where all can be valued."""
@@ -141,13 +142,18 @@ def _check_boolean(value: Any) -> str | None:
 def _check_date(value: Any) -> str | None:
     if isinstance(value, dt.date):
         return None
-    if not isinstance(value, str) or _DATE.fullmatch(value) is None:
-        return _DATE_WANTED
+    return None if isinstance(value, str) and is_date(value) else _DATE_WANTED
+
+
+def is_date(text: str) -> bool:
+    """Whether a text is a date as requests write them."""
+    if _DATE.fullmatch(text) is None:
+        return False
     try:
-        dt.date.fromisoformat(value[:10])
+        dt.date.fromisoformat(text[:10])
     except ValueError:
-        return _DATE_WANTED
-    return None
+        return False
+    return True
 
 
 def _text_check(column: Column) -> _Check:

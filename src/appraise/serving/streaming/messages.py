@@ -59,6 +59,9 @@ class Prediction(msgspec.Struct, frozen=True):
         confidence_score: 1 - FSD.
         warnings: such as a value outside all that was seen in training.
         input_features: what was valued.
+        currency: ISO 4217 code of the price, None where unknown.
+        price_unit: units of the currency in one unit of the target.
+        transport: how it was asked for: the prediction log keeps the very bytes of the message.
     """
 
     prediction: float
@@ -71,6 +74,9 @@ class Prediction(msgspec.Struct, frozen=True):
     confidence_score: float
     warnings: tuple[str, ...]
     input_features: dict[str, Any]
+    currency: str | None = None
+    price_unit: float = 1.0
+    transport: str = "kafka"
 
 
 def encode(message: PriceRequest | Prediction) -> bytes:

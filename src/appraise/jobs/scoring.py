@@ -1,0 +1,180 @@
+"""Score: from price requests in Kafka to predictions, exactly once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from appraise.registry.mlflow_registry import Registry
+from appraise.serving.models import Shelf
+from appraise.serving.source import RegistrySource
+from appraise.serving.streaming.answering import Answerer
+from appraise.serving.streaming.clients import KafkaConfig
+from appraise.serving.streaming.health import HealthServer, Pulse
+from appraise.serving.streaming.keeping import ModelKeeper
+from appraise.serving.streaming.lives import WorkerLimits, check_topics, scoring_session
+from appraise.serving.streaming.slots import hold_slot
+from appraise.serving.streaming.supervising import Supervisor
+from appraise.serving.streaming.tally import Tally
+from appraise.serving.streaming.topics import Topics
+from appraise.store.log import LogPlan, PredictionLog
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringPlan:
+    """How to score.
+
+    Attributes:
+        kafka, topics: where.
+        registry: where the models are.
+        home: the folder that holds all state.
+        group: the consumer group.
+        limits: batches and deadlines.
+        partition: the one partition; the group shares them out where None.
+        slot: this worker's name within the group; the next free number of this machine where None.
+        dataset: the dataset of requests that name none.
+        log: how predictions are logged; None logs none.
+        health_host, health_port: where health and metrics are; port 0 takes a free one.
+        ask_seconds: seconds between questions to the registry.
+    """
+
+    kafka: KafkaConfig
+    topics: Topics
+    registry: Registry
+    home: Path
+    group: str
+    limits: WorkerLimits
+    partition: int | None = None
+    slot: str | None = None
+    dataset: str | None = None
+    log: LogPlan | None = None
+    health_host: str = "127.0.0.1"
+    health_port: int = 0
+    ask_seconds: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """What is scored, and where."""
+
+    source: str
+    target: str
+    dead_letters: str
+    group: str
+    slot: str
+    partition: int | None
+    models: Mapping[str, str]
+    health: str
+
+    def to_dict(self) -> dict[str, object]:
+        """The same as JSON."""
+        return {
+            "source": self.source,
+            "target": self.target,
+            "dead_letters": self.dead_letters,
+            "group": self.group,
+            "slot": self.slot,
+            "partition": self.partition,
+            "models": dict(self.models),
+            "health": self.health,
+        }
+
+
+def score(plan: ScoringPlan, *, announce: Callable[[Scoring], None]) -> None:
+    """Score until SIGTERM or Ctrl-C: what was taken is committed then, and the group left.
+
+    Args:
+        plan: how.
+        announce: is called once, when the topics and the models have been found.
+
+    Raises:
+        StreamError: a topic is missing or has too few partitions, the cluster cannot be reached or refuses.
+        UnknownModelError, RegistryError, BundleError: there is no model.
+        SettingsError: the health endpoint cannot listen.
+    """
+    topics = plan.topics
+    dead_letters = topics.dead_letters(topics.requests)
+    check_topics(plan.kafka, topics.requests, (topics.predictions, dead_letters), plan.partition)
+    source = RegistrySource(plan.registry)
+    names = (plan.dataset,) if plan.dataset is not None else ()
+    shelf = Shelf(source, names)
+    tally, pulse = Tally("score"), Pulse()
+
+    def note_models() -> None:
+        tally.models = {model.name: model.version for model in shelf.lineup.champions()}
+
+    with ExitStack() as stack:
+        slot_name = None if plan.partition is None else f"partition-{plan.partition}"
+        slot = stack.enter_context(hold_slot(plan.home / "run" / "slots", plan.group, plan.slot or slot_name))
+        asked = shelf.open()
+        note_models()
+        keeper = ModelKeeper(
+            shelf,
+            source,
+            names,
+            cache=plan.home / "cache" / "models",
+            ask_seconds=plan.ask_seconds,
+            changed=note_models,
+            ask_now=not asked,
+        )
+        stack.callback(keeper.close)
+        log = None
+        if plan.log is not None:
+            log = PredictionLog(plan.log)
+            stack.callback(log.close)
+        answerer = Answerer(
+            lambda: shelf.lineup,
+            predictions=topics.predictions,
+            dead_letters=dead_letters,
+            dataset=plan.dataset,
+            log=log,
+        )
+        health = HealthServer(plan.health_host, plan.health_port, pulse, tally)
+        stack.callback(health.close)
+        stop = stack.enter_context(stopped_by_signals({signal.SIGHUP: keeper.ask}))
+        announce(
+            Scoring(
+                topics.requests,
+                topics.predictions,
+                dead_letters,
+                plan.group,
+                slot,
+                plan.partition,
+                dict(tally.models),
+                health.url,
+            )
+        )
+        session = scoring_session(plan.kafka, topics, plan.group, slot, plan.partition, answerer, tally, plan.limits)
+        Supervisor(session, stop, tally, pulse, plan.limits.stall_seconds).run()
+
+
+@contextmanager
+def stopped_by_signals(others: Mapping[int, Callable[[], None]] | None = None) -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set.
+
+    Args:
+        others: what to do at other signals.
+    """
+    stop = threading.Event()
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if number in actions:
+            actions[number]()
+        else:
+            stop.set()
+
+    actions = dict(others or {})
+    before: dict[int, Any] = {
+        number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, *actions)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

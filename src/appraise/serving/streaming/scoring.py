@@ -1,0 +1,207 @@
+"""`ScoringSession`: from requests to predictions, exactly once, for as long as one pair of clients lives.
+
+One turn:
+
+    1  take what is waiting, up to a few thousand messages
+    2  check and value them in one call, in a thread: no transaction is open for as long as that takes
+    3  make sure that the log has the predictions of the batch before
+    4  make sure that the partitions of the batch before are still this worker's
+    5  begin a transaction, produce its predictions and dead letters
+    6  send the offsets in the same transaction
+    7  commit
+
+While a transaction waits for the broker, the next batch is valued. Whatever goes wrong between 3 and 7, what was taken
+and not committed is dropped, and every partition is read again from what is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from appraise.errors import LogError, UnknownTopicError
+from appraise.logs import get_logger
+from appraise.serving.streaming.reading import Batch, Reader, StaleBatchError
+from appraise.serving.streaming.tally import Tally
+from appraise.serving.streaming.transactions import AbortedError, Headers, Transaction
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message, Producer
+
+_log = get_logger(__name__)
+
+#: Seconds that the log may take to have a batch on the disk.
+_LOG_SECONDS = 10.0
+
+
+class Output(NamedTuple):
+    """A message to produce.
+
+    Attributes:
+        topic: where; the partition is that of the request.
+        key, value: as bytes.
+        headers: None where there are none.
+    """
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a batch came to.
+
+    Attributes:
+        outputs: predictions and dead letters, in the order of their requests.
+        dead_letters: how many of them are dead letters.
+        created_ms: when each request was produced.
+    """
+
+    outputs: Sequence[Output]
+    dead_letters: int
+    created_ms: Sequence[int]
+
+
+class Answering(Protocol):
+    """Values messages."""
+
+    def answer(self, messages: Sequence[Message]) -> Answers:
+        """The predictions and dead letters of a batch, its predictions handed to the log."""
+
+    def settle(self, seconds: float) -> None:
+        """Wait until the log has every prediction that was handed to it; raises LogError where it has not."""
+
+    def too_large(self, answers: Answers) -> None:
+        """Learn that the broker takes no dead letter as large as the largest of these."""
+
+
+class _Pending(NamedTuple):
+    batch: Batch
+    answers: Future[Answers]
+
+
+class ScoringSession:
+    """A worker's life between two makings of its clients.
+
+    Args:
+        reader: the requests.
+        producer: a transactional producer whose transactions were initialised.
+        answering: values them.
+        tally: what is counted.
+        most: messages of one transaction.
+        wait_seconds: how long to wait for the first message.
+        transaction_seconds: the deadline of one transaction.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        producer: Producer,
+        answering: Answering,
+        tally: Tally,
+        *,
+        most: int,
+        wait_seconds: float,
+        transaction_seconds: float,
+        begin: Callable[..., Transaction] = Transaction,
+    ) -> None:
+        self._reader = reader
+        self._producer = producer
+        self._answering = answering
+        self._tally = tally
+        self._most = most
+        self._wait_seconds = wait_seconds
+        self._transaction_seconds = transaction_seconds
+        self._begin = begin
+        self._pending: _Pending | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="value")
+
+    def turn(self) -> bool:
+        """Do what there is to do; says whether something was committed.
+
+        Raises:
+            ClientsLostError: new clients are needed.
+            UnknownTopicError: a topic, or a partition of it, is gone.
+            AbortedError: the transaction was aborted, and its input will be read again.
+            LogError: the log cannot take the predictions, and their requests will be read again.
+        """
+        batch = self._reader.take(self._most, 0.0 if self._pending else self._wait_seconds)
+        following = (
+            None if batch is None else _Pending(batch, self._thread.submit(self._answering.answer, batch.messages))
+        )
+        pending, self._pending = self._pending, following
+        if pending is None:
+            return False
+        try:
+            self._publish(pending)
+        except StaleBatchError:
+            self._drop(pending)
+            return False
+        except (AbortedError, LogError):
+            self._drop(pending)
+            raise
+        return True
+
+    def finish(self) -> None:
+        """Commit what was taken; raises as `turn` does."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            try:
+                self._publish(pending)
+            except StaleBatchError:
+                _log.info("the last batch belongs to another worker by now")
+
+    def close(self) -> None:
+        """Leave the group, and drop what is not committed."""
+        self._thread.shutdown(cancel_futures=True)
+        self._reader.close()
+        self._producer.purge()
+
+    def _publish(self, pending: _Pending) -> None:
+        answers = pending.answers.result()
+        self._answering.settle(_LOG_SECONDS)
+        group = self._reader.group_metadata(pending.batch)
+        transaction = self._begin(self._producer, seconds=self._transaction_seconds)
+        try:
+            for output in answers.outputs:
+                transaction.produce(*output)
+            transaction.send_offsets(self._reader.offsets(pending.batch), group)
+            transaction.commit()
+        except AbortedError as aborted:
+            self._learn(aborted, answers)
+            raise
+        dead = answers.dead_letters
+        self._tally.committed((("predicted", len(answers.outputs) - dead), ("dead_letter", dead)), answers.created_ms)
+
+    def _learn(self, aborted: AbortedError, answers: Answers) -> None:
+        from confluent_kafka import KafkaError
+
+        code = aborted.error.code()
+        if code == KafkaError.MSG_SIZE_TOO_LARGE:
+            self._answering.too_large(answers)
+        if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
+            raise UnknownTopicError(
+                f"a topic of the answers is gone: {aborted.error.str()}", hint="make it: appraise stream topics create"
+            ) from aborted
+
+    def _drop(self, pending: _Pending) -> None:
+        """Read again what was taken and not committed."""
+        self._tally.aborted()
+        for one in (pending, self._pending):
+            if one is not None:
+                one.answers.cancel()
+        self._pending = None
+        self._reader.rewind()
+
+    def lag(self, *, ask: bool = False) -> int:
+        """Messages that wait in its partitions."""
+        return self._reader.lag(ask=ask)
+
+    def partitions(self) -> tuple[int, ...]:
+        """The partitions that it has."""
+        return self._reader.partitions

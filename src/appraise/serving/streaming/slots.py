@@ -1,0 +1,64 @@
+"""Slots: the stable name of a worker within its group, from which its transactional id is made.
+
+A worker that starts again under the same id ends what its predecessor left open, at once. On one machine slots are
+numbers, and a lock that the kernel drops with its process keeps each for one worker: whoever starts takes the lowest
+free one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from appraise.errors import StreamError
+
+#: More workers than this on one machine are a mistake.
+_MOST_SLOTS = 1024
+
+
+@contextmanager
+def hold_slot(folder: Path, group: str, name: str | None) -> Iterator[str]:
+    """Hold a slot while a worker runs.
+
+    Args:
+        folder: where the locks are.
+        group: the worker's group.
+        name: the slot; the lowest free number of this machine where None.
+
+    Yields:
+        The slot's name, which is the same at the next start.
+
+    Raises:
+        StreamError: another process on this machine has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    host = socket.gethostname()
+    names = [name] if name is not None else [f"{host}-{number}" for number in range(_MOST_SLOTS)]
+    for one in names:
+        path = folder / f"{_file_name(group)}.{_file_name(one)}.lock"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            continue
+        try:
+            yield one
+        finally:
+            os.close(descriptor)
+        return
+    raise StreamError(
+        f"another worker of {group} has the slot {names[0]}"
+        if name
+        else f"the group {group} has no free slot",
+        hint="give each worker a --slot of its own, or none for the next free one",
+    )
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text)[:100]

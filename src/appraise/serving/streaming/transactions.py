@@ -1,0 +1,139 @@
+"""One transaction of Kafka within one deadline, and each error in its way.
+
+    retriable             the same call again, until the deadline
+    requires an abort     abort, then `AbortedError`: nothing of it will be read, and its input is to be read again
+    fatal                 `ClientsLostError`: another worker has taken over, or the producer is broken
+    anything else, or the deadline passed
+                          `ClientsLostError`: whether it was committed only new clients can find out
+
+An outcome that is not known is never followed by another transaction of the same producer: an end that is delayed on
+its way could tear the next one (brokers before KIP-890).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError, Producer, TopicPartition
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+#: Seconds to wait before a call is made again, and for room in a producer's queue.
+_PAUSE_SECONDS = 0.02
+#: Least seconds that an abort is given, however late it is.
+_ABORT_SECONDS = 10.0
+
+
+class AbortedError(Exception):
+    """The transaction was aborted; nothing of it will be read.
+
+    Attributes:
+        error: Kafka's reason.
+    """
+
+    def __init__(self, error: KafkaError) -> None:
+        super().__init__(error.str())
+        self.error = error
+
+
+class ClientsLostError(Exception):
+    """The clients are of no more use: fenced, broken, or in doubt of an outcome.
+
+    Attributes:
+        error: Kafka's reason, None where there is none but time.
+    """
+
+    def __init__(self, message: str, error: KafkaError | None = None) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+class Transaction:
+    """One transaction, which begins at once and ends with `commit` or `abort`.
+
+    Args:
+        producer: a producer whose transactions were initialised, with none open.
+        seconds: the deadline of the whole transaction.
+
+    Raises:
+        ClientsLostError: from every method.
+        AbortedError: from every method but `abort`.
+    """
+
+    def __init__(self, producer: Producer, *, seconds: float) -> None:
+        self._producer = producer
+        self._ends = time.monotonic() + seconds
+        self._call("begin", lambda _: producer.begin_transaction())
+
+    def produce(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None = None
+    ) -> None:
+        """Add a message."""
+        while True:
+            try:
+                if headers:
+                    self._producer.produce(topic, value, key, partition, headers=list(headers))
+                else:
+                    self._producer.produce(topic, value, key, partition)
+            except BufferError:
+                if time.monotonic() > self._ends:
+                    raise ClientsLostError(
+                        "the producer's queue stayed full until the transaction's deadline"
+                    ) from None
+                self._producer.poll(_PAUSE_SECONDS)
+            except _kafka_exception() as error:
+                self._settle("produce", error.args[0])
+            else:
+                return
+
+    def send_offsets(self, offsets: Sequence[TopicPartition], group: Any) -> None:
+        """Add where the input is to be read from next.
+
+        Args:
+            offsets: next offset of each partition.
+            group: the consumer's membership of its group as it was when it read them.
+        """
+        sent = list(offsets)
+        self._call("send offsets", lambda left: self._producer.send_offsets_to_transaction(sent, group, left))
+
+    def commit(self) -> None:
+        """Make all of it readable."""
+        self._call("commit", self._producer.commit_transaction)
+
+    def abort(self) -> None:
+        """Make none of it readable."""
+        self._ends = max(self._ends, time.monotonic() + _ABORT_SECONDS)
+        self._call("abort", self._producer.abort_transaction, aborting=True)
+
+    def _call(self, step: str, function: Callable[[float], object], *, aborting: bool = False) -> None:
+        while True:
+            left = self._ends - time.monotonic()
+            if left <= 0:
+                raise ClientsLostError(f"the transaction's deadline passed before {step} had an outcome")
+            try:
+                function(left)
+            except _kafka_exception() as error:
+                self._settle(step, error.args[0], aborting=aborting)
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                return
+
+    def _settle(self, step: str, error: KafkaError, *, aborting: bool = False) -> None:
+        """Return where the call is to be made again."""
+        if error.fatal():
+            raise ClientsLostError(f"{step}: {error.str()}", error)
+        if error.retriable():
+            return
+        if error.txn_requires_abort() and not aborting:
+            self.abort()
+            raise AbortedError(error)
+        raise ClientsLostError(f"{step}: {error.str()}", error)
+
+
+def _kafka_exception() -> type[Exception]:
+    from confluent_kafka import KafkaException
+
+    return KafkaException
