@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import os
 import sys
@@ -12,9 +13,12 @@ from appraise.registry.mlflow_registry import Registry
 from appraise.settings import Settings
 
 if TYPE_CHECKING:
+    from appraise.jobs.kafka.broker import LocalBroker
     from appraise.jobs.serve import ServePlan
     from appraise.jobs.up import UpPlan
     from appraise.jobs.workspace import Workspace
+    from appraise.serving.streaming.clients import KafkaConfig
+    from appraise.serving.streaming.topics import Topics
     from appraise.store.database import Database
     from appraise.store.log import LogPlan
 
@@ -47,6 +51,41 @@ def build_database(settings: Settings) -> Database:
             statement_timeout=settings.database.statement_timeout,
         )
     )
+
+
+def build_broker(settings: Settings) -> LocalBroker:
+    """The Kafka broker of this machine, which may run or not."""
+    from appraise.jobs.kafka.broker import LocalBroker
+
+    return LocalBroker(settings.home.absolute() / "kafka")
+
+
+def build_kafka(settings: Settings) -> KafkaConfig:
+    """The Kafka cluster: the configured one, or else the broker of this machine.
+
+    Raises:
+        BrokerUnavailableError: none is configured, and none runs here.
+    """
+    from appraise.errors import BrokerUnavailableError
+    from appraise.serving.streaming.clients import KafkaConfig
+
+    servers = settings.kafka.bootstrap_servers
+    if servers is None:
+        local = build_broker(settings).running()
+        if local is None:
+            raise BrokerUnavailableError(
+                "no Kafka is configured, and no broker runs on this machine",
+                hint="start one: appraise kafka start; or say where one is: export KAFKA_BOOTSTRAP_SERVERS=HOST:PORT",
+            )
+        servers = local.bootstrap_servers
+    return KafkaConfig(servers, settings.kafka.options, settings.kafka.seconds)
+
+
+def build_topics(settings: Settings) -> Topics:
+    """The names of the topics."""
+    from appraise.serving.streaming.topics import Topics
+
+    return Topics(settings.kafka.topic_prefix)
 
 
 def build_log_plan(settings: Settings) -> LogPlan:
@@ -96,6 +135,7 @@ def build_serve_plan(settings: Settings, *, names: tuple[str, ...] = (), insecur
     # Not `Workspace`: what trains takes long to import, and a server should start soon.
     from appraise.jobs.serve import ServePlan
     from appraise.serving.rest.limits import Limits
+    from appraise.serving.stored import FeatureAges
 
     serve = settings.serve
     return ServePlan(
@@ -106,6 +146,11 @@ def build_serve_plan(settings: Settings, *, names: tuple[str, ...] = (), insecur
         port=serve.port,
         workers=serve.workers,
         insecure=insecure,
+        database=build_database(settings),
+        feature_ages=FeatureAges(
+            warn=dt.timedelta(days=settings.features.warn_after_days),
+            refuse=dt.timedelta(days=settings.features.refuse_after_days),
+        ),
         limits=Limits(
             max_batch_rows=serve.max_batch_rows,
             max_body_bytes=int(serve.max_body),

@@ -19,7 +19,7 @@ _COMMAND = typer.main.get_command(app)
 
 def _commands(command=_COMMAND, path=("appraise",)) -> Iterator[tuple[str, object]]:
     """Every command that does something, by the words that call it."""
-    if command.name not in ("models", "keys"):
+    if not hasattr(command, "commands") or command is _COMMAND:
         yield " ".join(path), command
     for name, inner in getattr(command, "commands", {}).items():
         yield from _commands(inner, (*path, name))

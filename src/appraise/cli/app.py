@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from appraise import __version__
-from appraise.cli import data, evaluate, init, keys, models, predict, serve, simulate, train, tune, up
+from appraise.cli import data, evaluate, init, kafka, keys, models, predict, serve, simulate, train, tune, up
 from appraise.cli.session import Session
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 _models = typer.Typer(invoke_without_command=True, help="See the registered models.")
 _keys = typer.Typer(invoke_without_command=True, help="Make, list and revoke API keys.")
+_kafka = typer.Typer(invoke_without_command=True, help="Run a real Apache Kafka on this machine.")
 
 
 def _add(group: typer.Typer, name: str, verb: Callable[..., None], examples: str) -> None:
@@ -83,6 +84,12 @@ def _keys_root(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
+@_kafka.callback()
+def _kafka_root(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
 _add(app, "init", init.init, init.EXAMPLES)
 _add(app, "simulate", simulate.simulate, simulate.EXAMPLES)
 _add(app, "data", data.data, data.EXAMPLES)
@@ -100,3 +107,7 @@ app.add_typer(_keys, name="keys")
 _add(_keys, "create", keys.create, keys.CREATE_EXAMPLES)
 _add(_keys, "list", keys.list_keys, keys.LIST_EXAMPLES)
 _add(_keys, "revoke", keys.revoke, keys.REVOKE_EXAMPLES)
+app.add_typer(_kafka, name="kafka")
+_add(_kafka, "start", kafka.start, kafka.START_EXAMPLES)
+_add(_kafka, "stop", kafka.stop, kafka.STOP_EXAMPLES)
+_add(_kafka, "status", kafka.status, kafka.STATUS_EXAMPLES)
