@@ -26,6 +26,7 @@ letter); nothing here knows of them.
     |   +-- UnknownTopicError    no topic, or no partition, of that name
     |   +-- MessageError         a message that is refused, with one Problem for each refused field
     +-- OutputError              a result that cannot be written
+    +-- BatchError               a batch run that cannot go on: its workers are lost, or cannot be reached
     +-- ServiceError             a service in the background that cannot be started, asked or ended
     |   +-- MissingProgramError  a program of the system that it needs is not installed
 """
@@ -185,6 +186,10 @@ class MessageError(StreamError):
 
 class OutputError(AppraiseError):
     """A result that cannot be written."""
+
+
+class BatchError(AppraiseError):
+    """A batch run that cannot go on: its workers are lost again and again, or cannot be reached."""
 
 
 class ServiceError(AppraiseError):

@@ -4,8 +4,9 @@ import polars as pl
 import pytest
 
 from appraise.errors import DataError, OutputError, UnknownModelError
-from appraise.jobs.predict import ADDED, _apart, predict_file
+from appraise.jobs.predict import predict_file
 from appraise.jobs.progress import SilentProgress
+from appraise.serving.batch.layout import ADDED
 from appraise.serving.predictor import Predictor
 
 
@@ -44,7 +45,7 @@ def test_rows_without_price_are_valued_as_the_predictor_values_them(predict, row
     assert out["estimate"].to_list() == estimates.estimate.tolist()
     assert out["lower"].to_list() == estimates.lower.tolist()
     assert out["confidence"].to_list() == estimates.confidence.tolist()
-    assert out.columns == [*rows.columns, *ADDED]
+    assert out.columns == [*rows.columns, *ADDED.names]
 
 
 def test_hostile_rows_stay_in_their_place_and_say_why(predict, rows):
@@ -77,19 +78,41 @@ def test_equal_rows_are_all_valued(predict, rows):
     assert out["estimate"].n_unique() == 1
 
 
-def test_columns_called_like_what_is_added_are_kept_apart():
-    names = ["area", "estimate", "estimate (column)", "error", "position", "row position"]
-    assert _apart(names) == {
-        "estimate": "estimate (column) (column)",
-        "error": "error (column)",
-        "row position": "row position (column)",
-    }
+def test_columns_called_like_what_is_added_are_kept_apart(predict, rows):
+    named = rows.with_columns(estimate=pl.lit("mine"), error=pl.lit("none"), **{"estimate (column)": pl.lit("too")})
+    _, out = predict(named)
+    assert out["estimate"].dtype == pl.Float64
+    assert out["estimate (column) (column)"].to_list() == ["mine"] * 12
+    assert out["estimate (column)"].to_list() == ["too"] * 12
+    assert out["error (column)"].to_list() == ["none"] * 12
 
 
-def test_more_rows_than_a_batch_are_valued_in_order(predict, homes, monkeypatch):
-    whole = predict(homes.frame)[1]
-    monkeypatch.setattr("appraise.jobs.predict._BATCH", 64)
-    assert predict(homes.frame)[1].equals(whole)
+def test_columns_that_the_spec_does_not_name_are_kept(predict, rows):
+    _, out = predict(rows.with_columns(listing=pl.lit("A-") + pl.int_range(pl.len()).cast(pl.String)))
+    assert out["listing"].to_list() == [f"A-{place}" for place in range(12)]
+
+
+def test_a_file_with_semicolons_and_decimal_commas_is_read_as_one(predict, rows, homes):
+    text = rows.write_csv(separator=";").replace(".", ",")
+    result, out = predict(text.encode())
+    assert result.valued == 12
+    assert out["estimate"].to_list() == predict(rows)[1]["estimate"].to_list()
+
+
+def test_a_row_with_too_many_fields_stays_in_its_place_and_says_why(predict, rows):
+    lines = rows.write_csv().splitlines()
+    lines[3] += ",1"
+    result, out = predict("\n".join(lines).encode())
+    assert (result.rows, result.valued) == (12, 11)
+    assert out["error"][2].startswith("the row has 6 fields where the header has 5: ")
+    assert out["error"].null_count() == 11
+
+
+def test_text_stays_as_it_is_in_a_text_file(predict, rows, tmp_path):
+    lines = rows.write_csv().splitlines()
+    lines[1] = lines[1].replace(lines[1].split(",")[0], '"1,250.0"', 1)
+    predict("\n".join(lines).encode(), output="out.csv")
+    assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith('"1,250.0",')
 
 
 def test_warnings_are_told(predict, rows):

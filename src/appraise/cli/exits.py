@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from appraise.errors import (
     AppraiseError,
+    BatchError,
     BundleError,
     DataError,
     FitError,
@@ -39,6 +40,7 @@ CODES: Mapping[type[AppraiseError], int] = {
     LogError: 9,
     ServiceError: 9,
     StreamError: 10,
+    BatchError: 11,
 }
 
 

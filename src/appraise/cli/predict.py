@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 appraise predict california --input new.csv --output estimates.parquet
+appraise predict california --input big/ --output estimates/
+appraise predict california --input s3://homes/2026/ --output s3://estimates/2026/ --engine tcp://scheduler:8786
 appraise predict my_sales.toml --input new.csv --output estimates.csv --level 0.8 --version 1.2.0
 """
 
@@ -32,14 +34,18 @@ def predict(
             "--input",
             "-i",
             metavar="FILE",
-            help="CSV or Parquet file, folder of Parquet files, or s3:// address of homes, prices not needed.",
+            help="CSV or Parquet file, folder of them, or s3:// address of homes, prices not needed.",
             show_default=False,
         ),
     ],
     output: Annotated[
-        Path,
+        str,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="The .csv, .parquet or .jsonl file to write.", show_default=False
+            "--output",
+            "-o",
+            metavar="FILE|FOLDER",
+            help="The .csv, .parquet or .jsonl file to write, or the folder or s3:// address for Parquet in parts.",
+            show_default=False,
         ),
     ],
     level: Annotated[
@@ -47,31 +53,81 @@ def predict(
     ] = 0.9,
     version: Version = None,
     alias: Alias = "champion",
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine",
+            metavar="ADDRESS",
+            help="A Dask scheduler (tcp://HOST:8786) whose workers make the parts; this machine if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            min=1,
+            help="Processes that make the parts; one a processor if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", metavar="", help="Begin anew where the folder holds another run.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Value the homes of a file.
+    """Value the homes of a file, a folder or S3.
 
     Every row of the input is in the output, in its order, with an estimate, an interval and a confidence score, or
     with the reason why there is none.
+
+    Into a folder or S3 the rows go in parts, made by several processes at constant memory. A run that is interrupted
+    goes on where it was when the same command is given again.
     """
     from appraise.datasets.presets import find_spec
-    from appraise.jobs.predict import predict_file
+    from appraise.jobs.predict import InterruptedRun, is_folder, predict_file, predict_folder
 
     session: Session = context.obj
     if not 0.0 < level < 1.0:
         raise typer.BadParameter(f"{level:g} is not between 0 and 1", param_hint="--level")
     wanted = parse_version(version)
-    workspace = session.open()
-    result = predict_file(
-        find_spec(dataset),
-        workspace=workspace,
-        input=input,
-        output=output,
-        version=wanted,
-        alias=alias,
-        level=level,
-        progress=make_progress(),
-    )
+    if not is_folder(output):
+        for option, given in (("--engine", engine), ("--workers", workers), ("--overwrite", overwrite)):
+            if given:
+                raise typer.BadParameter(f"{output} is a file; this goes with a folder", param_hint=option)
+    workspace, spec, progress = session.open(), find_spec(dataset), make_progress()
+    if is_folder(output):
+        try:
+            result = predict_folder(
+                spec,
+                workspace=workspace,
+                input=input,
+                output=output,
+                version=wanted,
+                alias=alias,
+                level=level,
+                engine=engine,
+                workers=workers,
+                overwrite=overwrite,
+                progress=progress,
+            )
+        except InterruptedRun as interruption:
+            progress.message(
+                f"{interruption.done} of {interruption.parts} parts are done; the same command goes on from there"
+            )
+            raise
+    else:
+        result = predict_file(
+            spec,
+            workspace=workspace,
+            input=input,
+            output=Path(output),
+            version=wanted,
+            alias=alias,
+            level=level,
+            progress=progress,
+        )
     show(result, _render, as_json=as_json)
 
 
@@ -83,4 +139,5 @@ def _render(console: Console, result: PredictResult) -> None:
     )
     if result.valued < result.rows:
         console.print(f"{result.rows - result.valued:,} were refused; the column error says why.", markup=False)
-    console.print(f"Written to {result.output}", markup=False, soft_wrap=True)
+    parts = "" if result.parts is None else f", {result.parts} {'part' if result.parts == 1 else 'parts'}"
+    console.print(f"Written to {result.output}{parts}", markup=False, soft_wrap=True)

@@ -100,8 +100,13 @@ def read_text_columns(path: Path, csv: CsvFormat, *, columns: Sequence[str] | No
     frame = _read_strict(path, csv, names, wanted)
     if frame.height == 0:
         raise DataError(f"{path} has a header and no rows", hint="give a file with one line for each sale")
+    return without_missing(frame, csv)
+
+
+def without_missing(cells: pl.DataFrame, csv: CsvFormat) -> pl.DataFrame:
+    """Cells of text stripped of white space, null where one is empty or stands for "no value"."""
     missing = ["", *csv.missing]
-    text = frame.with_columns(pl.all().str.strip_chars())
+    text = cells.with_columns(pl.all().str.strip_chars())
     return text.with_columns(pl.when(pl.all().is_in(missing)).then(None).otherwise(pl.all()).name.keep())
 
 

@@ -210,7 +210,7 @@ def canonical(spec: DatasetSpec, came: pl.DataFrame, match: Match) -> tuple[pl.D
     found = []
     for column in match.present:
         cells = came[column.header]
-        values, unreadable = _typed_column(cells, column, spec)
+        values, unreadable = typed_column(cells, column, spec)
         columns[column.name] = values
         if column.role not in UNUSED_ROLES:
             found.append(_unreadable(column, cells, unreadable))
@@ -220,7 +220,7 @@ def canonical(spec: DatasetSpec, came: pl.DataFrame, match: Match) -> tuple[pl.D
     return frame, pl.concat(found) if found else nothing_found()
 
 
-def _typed_column(cells: pl.Series, column: Column, spec: DatasetSpec) -> tuple[pl.Series, pl.Series]:
+def typed_column(cells: pl.Series, column: Column, spec: DatasetSpec) -> tuple[pl.Series, pl.Series]:
     """As `parse_column`, without the way through text for numbers and dates that are typed already."""
     dtype = cells.dtype
     if column.kind == "number" and dtype.is_numeric():

@@ -10,7 +10,7 @@ import polars as pl
 
 from appraise.errors import DataError
 
-_MAGIC = b"PAR1"
+MAGIC = b"PAR1"
 #: Bytes a value takes in memory while a table is read and typed, as measured (`docs/decisions/0003-memory.md`).
 _NUMBER_COST = 40
 _TEXT_COST = 96
@@ -20,7 +20,7 @@ def is_parquet(path: Path) -> bool:
     """Whether the file is Parquet, by its first bytes and not by its name."""
     try:
         with path.open("rb") as file:
-            return file.read(len(_MAGIC)) == _MAGIC
+            return file.read(len(MAGIC)) == MAGIC
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}", hint="check the file and its rights") from error
 

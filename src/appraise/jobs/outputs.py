@@ -36,7 +36,7 @@ def write_table(frame: pl.DataFrame, path: Path) -> None:
         OutputError: another suffix, or a place that cannot be written.
     """
     check_table_path(path)
-    with _place(path) as temporary, temporary.open("wb") as stream:
+    with placed(path) as temporary, temporary.open("wb") as stream:
         try:
             _write(frame, stream, path.suffix.lower())
         except pl.exceptions.ComputeError as error:
@@ -59,12 +59,12 @@ def _write(frame: pl.DataFrame, stream: IO[bytes], suffix: str) -> None:
 
 def write_text(text: str, path: Path) -> None:
     """Write a text file as UTF-8; what was there stays until it is complete. Raises OutputError."""
-    with _place(path) as temporary:
+    with placed(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager
-def _place(path: Path) -> Iterator[Path]:
+def placed(path: Path) -> Iterator[Path]:
     """Where to write what shall be at `path`: beside it, but devices and pipes (`/dev/stdout`) take what comes."""
     if not path.exists() or path.is_file():
         with replacing(path) as temporary:

@@ -1,33 +1,36 @@
-"""Predict: a file of homes in, the same rows with estimates out."""
+"""Predict: homes in, the same rows with estimates out; into one file, or in parts into a folder or S3."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
-import numpy as np
 import polars as pl
+import pyarrow as pa
+from pyarrow import parquet
 
-from appraise.datasets.frames import input_columns
-from appraise.datasets.loading import Loaded, load
-from appraise.datasets.prepare import clean
-from appraise.datasets.rejects import Sifted
+from appraise.datasets.s3 import SCHEME
 from appraise.datasets.spec import DatasetSpec
-from appraise.jobs.outputs import check_table_path, write_table
-from appraise.jobs.progress import Progress
+from appraise.jobs.outputs import check_table_path, placed
+from appraise.jobs.progress import Progress, Task
 from appraise.jobs.workspace import Workspace
 from appraise.registry.version import Version
-from appraise.serving.predictor import DEFAULT_LEVEL, Estimates, Predictor
+from appraise.serving.batch.engines import Engine, ProcessPool, ThisProcess
+from appraise.serving.batch.inputs import find_inputs
+from appraise.serving.batch.layout import find_layout
+from appraise.serving.batch.manifest import Manifest
+from appraise.serving.batch.planning import plan_shards
+from appraise.serving.batch.reading import read_shard
+from appraise.serving.batch.run import Run, plan_run
+from appraise.serving.batch.valuing import Valuer
+from appraise.serving.predictor import DEFAULT_LEVEL, Predictor
 
-#: Rows valued at a time.
-_BATCH = 50_000
-
-#: Columns that are added to those of the input.
-ADDED = ("estimate", "lower", "upper", "confidence", "warnings", "model_version", "error")
-
-#: Which row of the input a row is, while tables are put together.
-_POSITION = "row position"
+#: Runs of fewer parts are done in this process: to start others takes longer.
+_FEW_PARTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +42,39 @@ class PredictResult:
         model_version: the version that valued the rows.
         rows: how many there are, in and out.
         valued: how many have an estimate; the others say why not.
-        output: the file.
+        output: the file, folder or address.
         level: nominal level of the intervals.
+        parts: files in the output where it is a folder or an address.
+        run_id: the run, where it is one.
     """
 
     dataset: str
     model_version: str
     rows: int
     valued: int
-    output: Path
+    output: str
     level: float
+    parts: int | None = None
+    run_id: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON."""
-        return {
+        document = {
             "dataset": self.dataset,
             "model_version": self.model_version,
             "rows": self.rows,
             "valued": self.valued,
             "refused": self.rows - self.valued,
             "level": self.level,
-            "output": str(self.output),
+            "output": self.output,
         }
+        return document if self.parts is None else {**document, "parts": self.parts, "run_id": self.run_id}
+
+
+def is_folder(output: str) -> bool:
+    """Whether an output is written in parts: an `s3://` address, a folder, or a name without a suffix."""
+    path = Path(output)
+    return output.startswith(SCHEME) or output.endswith(("/", os.sep)) or path.is_dir() or not path.suffix
 
 
 def predict_file(
@@ -74,7 +88,7 @@ def predict_file(
     level: float = DEFAULT_LEVEL,
     progress: Progress,
 ) -> PredictResult:
-    """Value the rows of a file.
+    """Value the rows of an input into one file.
 
     Every row of the input is in the output, in its order, with an estimate or with the reason why there is none.
 
@@ -94,85 +108,154 @@ def predict_file(
     """
     check_table_path(output)
     predictor = Predictor.load(workspace.registry.resolve(spec.name, version=version, alias=alias))
-    with progress.task("data") as task:
-        task.note(str(input))
-        loaded = load(
-            predictor.spec,
-            data=input,
-            cache=workspace.cache,
-            memory_limit=workspace.memory_limit,
-            s3_endpoint=workspace.s3_endpoint,
-            target_needed=False,
-        )
-        rows = clean(predictor.spec, loaded.rows, target_needed=False)
-    for note in loaded.notes:
+    endpoint, suffix = workspace.s3_endpoint, output.suffix.lower()
+    with progress.task("data") as looking:
+        looking.note(input)
+        files = find_inputs(predictor.spec, input, cache=workspace.cache, endpoint=endpoint)
+        layout = find_layout(predictor.spec, files, endpoint=endpoint, cells=suffix == ".csv")
+        shards = plan_shards(files, layout, endpoint=endpoint)
+    for note in layout.notes:
         progress.message(note)
-    estimates = _value(predictor, rows.frame, level, progress)
-    written = _table(predictor, rows, loaded, estimates)
-    write_table(written, output)
+    valuer = Valuer(predictor, layout, level)
+    rows = valued = 0
+    total = sum(shard.rows for shard in shards)
+    with progress.task("estimates", total=total) as task, _writer(output, layout.schema) as write:
+        for shard in shards:
+            for unit in read_shard(shard, files, layout, endpoint=endpoint):
+                table, count = valuer.value(unit)
+                write(table)
+                rows, valued = rows + table.num_rows, valued + count
+                task.advance(table.num_rows)
+    model = "" if predictor.manifest is None else str(predictor.manifest.version)
+    return PredictResult(spec.name, model, rows, valued, str(output), level)
+
+
+def predict_folder(
+    spec: DatasetSpec,
+    *,
+    workspace: Workspace,
+    input: str,  # noqa: A002
+    output: str,
+    version: Version | None = None,
+    alias: str = "champion",
+    level: float = DEFAULT_LEVEL,
+    engine: str | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: Progress,
+) -> PredictResult:
+    """Value the rows of an input into parts, in several processes, at constant memory.
+
+    The parts are in the order of the rows. A run that ended before it was done goes on when it is begun again.
+
+    Args:
+        spec: the dataset.
+        workspace: where models are.
+        input: a file, folder, glob or `s3://` address.
+        output: a folder or an `s3://` address.
+        version, alias: which model.
+        level: nominal level of the intervals, in (0, 1).
+        engine: address of a Dask scheduler; None works on this machine.
+        workers: processes on this machine; None takes one for each processor.
+        overwrite: begin anew where the output holds a run.
+        progress: who watches.
+
+    Raises:
+        DataError: the input cannot be read, lacks columns, or has no rows.
+        UnknownModelError, BundleError: there is no such model, or it is damaged.
+        OutputError: the output holds something else, or cannot be written.
+        BatchError: workers are lost again and again, or cannot be reached.
+    """
+    bundle = workspace.registry.resolve(spec.name, version=version, alias=alias)
+    with progress.task("data") as looking:
+        looking.note(input)
+        run = plan_run(
+            bundle=bundle,
+            input=input,
+            output=output,
+            level=level,
+            cache=workspace.cache,
+            endpoint=workspace.s3_endpoint,
+        )
+    for note in run.notes:
+        progress.message(note)
+    with progress.task("estimates", total=run.mark.rows) as task:
+        manifest = _carried_out(run, _engine(engine, workers, len(run.shards)), task, overwrite=overwrite)
     return PredictResult(
         dataset=spec.name,
-        model_version=_version(predictor),
-        rows=written.height,
-        valued=rows.frame.height,
-        output=output,
+        model_version=manifest.model.version,
+        rows=manifest.rows,
+        valued=manifest.valued,
+        output=run.work.output.address,
         level=level,
+        parts=len(manifest.parts),
+        run_id=manifest.run_id,
     )
 
 
-def _version(predictor: Predictor) -> str:
-    return "" if predictor.manifest is None else str(predictor.manifest.version)
+class InterruptedRun(KeyboardInterrupt):
+    """Ctrl-C in a run that goes on when it is begun again.
+
+    Attributes:
+        done, parts: how many parts are done, and how many there are.
+    """
+
+    def __init__(self, done: int, parts: int) -> None:
+        super().__init__()
+        self.done = done
+        self.parts = parts
 
 
-def _value(predictor: Predictor, frame: pl.DataFrame, level: float, progress: Progress) -> list[Estimates]:
-    estimates = []
-    with progress.task("estimates", total=frame.height) as task:
-        for batch in frame.iter_slices(_BATCH):
-            estimates.append(predictor.predict_columns(input_columns(predictor.spec, batch), level=level))
-            task.advance(batch.height)
-    return estimates
+def _carried_out(run: Run, engine: Engine, task: Task, *, overwrite: bool) -> Manifest:
+    done = 0
+
+    def observe(rows: int, shards: int) -> None:
+        nonlocal done
+        done += shards
+        task.advance(rows)
+        task.note(f"{done} of {len(run.shards)} parts")
+
+    try:
+        return run.carry_out(engine, overwrite=overwrite, observe=observe)
+    except KeyboardInterrupt:
+        raise InterruptedRun(done, len(run.shards)) from None
 
 
-def _table(predictor: Predictor, rows: Sifted, loaded: Loaded, estimates: list[Estimates]) -> pl.DataFrame:
-    """The rows as they came, in their order, with what was added."""
-    came = pl.concat([file.frame for file in loaded.files], how="diagonal_relaxed")
-    came = came.rename(_apart(came.columns))
-    valued = pl.DataFrame(
-        {
-            _POSITION: rows.position,
-            "estimate": _joined([one.estimate for one in estimates]),
-            "lower": _joined([one.lower for one in estimates]),
-            "upper": _joined([one.upper for one in estimates]),
-            "confidence": _joined([one.confidence for one in estimates]),
-            "warnings": pl.Series(
-                ["; ".join(entries) or None for one in estimates for entries in one.warnings], dtype=pl.String
-            ),
-            "model_version": pl.Series([_version(predictor)] * rows.frame.height, dtype=pl.String),
-        }
-    )
-    refused = rows.rejected.select(pl.col("position").cast(pl.Int64).alias(_POSITION), pl.col("reason").alias("error"))
-    return (
-        came.with_row_index(_POSITION)
-        .with_columns(pl.col(_POSITION).cast(pl.Int64))
-        .join(valued, on=_POSITION, how="left", maintain_order="left")
-        .join(refused, on=_POSITION, how="left", maintain_order="left")
-        .drop(_POSITION)
-    )
+def _engine(address: str | None, workers: int | None, parts: int) -> Engine:
+    if address is not None:
+        from appraise.serving.batch.cluster import DaskCluster
+
+        return DaskCluster(address)
+    workers = workers or len(os.sched_getaffinity(0))
+    return ThisProcess() if workers == 1 or parts < _FEW_PARTS else ProcessPool(workers)
 
 
-def _apart(names: list[str]) -> dict[str, str]:
-    """New names for the input's columns that are called like an added one, which no other column has."""
-    renamed: dict[str, str] = {}
-    taken = {*names, *ADDED}
-    for name in names:
-        if name in ADDED or name == _POSITION:
-            other = f"{name} (column)"
-            while other in taken:
-                other += " (column)"
-            taken.add(other)
-            renamed[name] = other
-    return renamed
+class _Write(Protocol):
+    def __call__(self, table: pa.Table) -> None:
+        """Write some rows."""
 
 
-def _joined(parts: list[Any]) -> Any:
-    return np.concatenate(parts) if parts else np.empty(0)
+@contextmanager
+def _writer(path: Path, schema: pa.Schema) -> Iterator[_Write]:
+    """Writes tables of one schema into a file of the type of its suffix, which is whole or not there."""
+    with placed(path) as temporary, temporary.open("wb") as stream:
+        match path.suffix.lower():
+            case ".parquet":
+                with parquet.ParquetWriter(stream, schema, compression="zstd", compression_level=1) as writer:
+                    yield writer.write_table
+            case ".csv":
+                yield _CsvWriter(stream, schema)
+            case _:
+                yield lambda table: pl.DataFrame(table).write_ndjson(stream)
+
+
+class _CsvWriter:
+    """Writes the header with the first rows alone."""
+
+    def __init__(self, stream: IO[bytes], schema: pa.Schema) -> None:
+        self._stream = stream
+        pl.DataFrame(schema.empty_table()).write_csv(stream)
+
+    def __call__(self, table: pa.Table) -> None:
+        """Write some rows."""
+        pl.DataFrame(table).write_csv(self._stream, include_header=False)
