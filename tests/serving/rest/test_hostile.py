@@ -215,7 +215,7 @@ def test_batches_of_zero_and_of_one_too_many_are_refused(server, row):
         ("/predict?comparables=%C2%B2", 422, "from 0 to 50"),
         ("/predict?levle=0.5", 422, "did you mean 'level'?"),
         ("/models/california/predict?model=garden", 422, "the path names"),
-        ("/predict?" + "a" * 3000, 414, "3000 bytes"),
+        ("/predict?" + "a" * 3000, 422, "3,000 bytes"),
         ("/predictions", 404, "nothing at"),
     ],
 )

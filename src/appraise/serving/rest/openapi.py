@@ -102,6 +102,12 @@ def row_schema(spec: DatasetSpec) -> Json:
     }
     if not schema["required"]:
         del schema["required"]
+    if spec.rules:
+        # JSON Schema cannot compare two fields; programs find here what people read in the description.
+        schema["x-rules"] = [
+            {"left": rule.left, "operator": rule.operator, "right": rule.right, "message": rule.message}
+            for rule in spec.rules
+        ]
     sentences = [rule.message for rule in spec.rules]
     schema["description"] = " ".join([*([spec.description] if spec.description else []), *sentences])
     return schema

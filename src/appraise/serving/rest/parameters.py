@@ -59,7 +59,8 @@ def options_of(query: bytes, allowed: tuple[str, ...]) -> Options:
 @lru_cache(maxsize=512)
 def _parsed(query: bytes, allowed: tuple[str, ...]) -> Options:
     if len(query) > _LONGEST_QUERY:
-        raise Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, f"the query has {len(query)} bytes, {_LONGEST_QUERY} are read")
+        detail = f"the query has {len(query):,} bytes, at most {_LONGEST_QUERY:,} are read"
+        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, detail, hint="leave out what is no parameter")
     given: dict[str, str] = {}
     for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         if name not in allowed:

@@ -1,0 +1,26 @@
+"""The OpenAPI document against the service, by Schemathesis: every operation, every check, every phase."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+HOOKS = Path(__file__).with_name("openapi_rules.py")
+
+
+def test_schemathesis_finds_nothing(server, tmp_path):
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json", "--checks", "all"]
+    bounds = ["--max-examples", "10", "--seed", "1", "--continue-on-failure", "--no-color"]
+    environment = {**os.environ, "SCHEMATHESIS_HOOKS": str(HOOKS)}
+    done = subprocess.run(
+        [*command, *bounds], capture_output=True, text=True, check=False, timeout=200, env=environment, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    operations = sum(len(methods) for methods in server.get("/openapi.json").json()["paths"].values())
+    tested = re.search(r"Tested: +(\d+)", done.stdout)
+    assert tested is not None, done.stdout
+    assert int(tested[1]) == operations
+    cases = re.search(r"(\d+) generated", done.stdout)
+    assert cases is not None, done.stdout
+    assert int(cases[1]) > 300
