@@ -1,4 +1,4 @@
-"""What is answered goes to the prediction log, without a wait in the default mode and after the disk's word in `sync`."""
+"""What is answered goes to the prediction log: at once in the default mode, with the disk's word in `sync`."""
 
 from __future__ import annotations
 
