@@ -115,6 +115,16 @@ def test_rows_columns_and_single_rows_give_equal_numbers(market, request, sales,
         assert one.warnings[0] == together.warnings[position]
 
 
+def test_many_rows_are_valued_near_each_other_and_come_back_in_their_order(bayside, sales, monkeypatch):
+    many = sales.sample(5000, with_replacement=True, shuffle=True, seed=3)
+    columns = columns_of(bayside, many)
+    ordered = bayside.predict_columns(columns)
+    monkeypatch.setattr("appraise.serving.predictor._MANY", 10_000)
+    plain = bayside.predict_columns(columns)
+    assert np.array_equal(numbers(ordered), numbers(plain))
+    assert ordered.warnings == plain.warnings
+
+
 def test_a_row_may_leave_out_what_is_missing_and_write_its_date_as_text(bayside, newer):
     (row,) = rows_of(bayside, newer[:1])
     shorter = {name: value for name, value in row.items() if name != "lot_area"}

@@ -22,6 +22,9 @@ ANGLES = tuple(range(0, 180, 15))
 #: Nothing lies farther than a full turn away; what a request claims beyond that is cut off.
 _FULL_TURN = 360.0
 
+#: Cells to a side of a Z-curve, as a power of two: a city has many of a state's.
+_CURVE_BITS = 12
+
 
 def place_columns(table: Table, context: FitContext) -> tuple[str, ...]:
     """The columns of latitude and longitude, or none where no row knows them."""
@@ -97,3 +100,23 @@ class RotatedCoordinates(Transformation):
         rotated.origin_ = (latitude, longitude)
         rotated._prepare()
         return rotated
+
+
+def curve_order(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The order of n points along a Z-curve (Morton, 1966), in which those that are near come near each other.
+
+    Args:
+        x, y: (n,) in any unit; a point without place comes first.
+
+    Returns:
+        (n,) indices.
+    """
+    code = np.zeros(len(x), np.int64)
+    for shift, axis in enumerate((x, y)):
+        if np.isnan(axis).all():
+            continue
+        low, high = np.nanmin(axis), np.nanmax(axis)
+        cells = np.nan_to_num((axis - low) / max(high - low, 1e-12) * (2**_CURVE_BITS - 1)).astype(np.int64)
+        for bit in range(_CURVE_BITS):
+            code |= (cells >> bit & 1) << (2 * bit + shift)
+    return np.argsort(code, kind="stable")

@@ -26,6 +26,7 @@ from appraise.serving.batch.manifest import Manifest
 from appraise.serving.batch.planning import plan_shards
 from appraise.serving.batch.reading import read_shard
 from appraise.serving.batch.run import Run, plan_run
+from appraise.serving.batch.shard import how_written
 from appraise.serving.batch.valuing import Valuer
 from appraise.serving.predictor import DEFAULT_LEVEL, Predictor
 
@@ -241,7 +242,7 @@ def _writer(path: Path, schema: pa.Schema) -> Iterator[_Write]:
     with placed(path) as temporary, temporary.open("wb") as stream:
         match path.suffix.lower():
             case ".parquet":
-                with parquet.ParquetWriter(stream, schema, compression="zstd", compression_level=1) as writer:
+                with parquet.ParquetWriter(stream, schema, **how_written(schema)) as writer:
                     yield writer.write_table
             case ".csv":
                 yield _CsvWriter(stream, schema)

@@ -18,6 +18,7 @@ from appraise.datasets.spec import DatasetSpec
 from appraise.datasets.specfile import spec_from_dict
 from appraise.datasets.table import Table, date_of, days_since_epoch
 from appraise.errors import BundleError, RowError
+from appraise.features.geometry import curve_order
 from appraise.features.pipeline import FeaturePipeline
 from appraise.features.state import State
 from appraise.features.vocabulary import UNSEEN, Values, Vocabulary
@@ -34,6 +35,9 @@ Scale = Literal["linear", "log"]
 
 #: Rows valued at a time by one thread: enough to be quick, few enough to stay in the processor's cache.
 _PIECE = 256
+
+#: Rows from which it pays to value those that are near each other together.
+_MANY = 4096
 
 #: Nominal level of the intervals of a request that asks for none.
 DEFAULT_LEVEL = 0.90
@@ -66,6 +70,17 @@ class Estimates:
 
     def __len__(self) -> int:
         return len(self.estimate)
+
+    def take(self, rows: NDArray[np.int64]) -> Estimates:
+        """The estimates of these rows, in this order."""
+        return Estimates(
+            estimate=self.estimate[rows],
+            lower=self.lower[rows],
+            upper=self.upper[rows],
+            level=self.level,
+            fsd=self.fsd[rows],
+            warnings=tuple(map(self.warnings.__getitem__, rows.tolist())),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +220,22 @@ class Predictor:
             raise ValueError(f"a level of {level}; it lies between 0 and 1, such as 0.9")
         if len(table) <= _PIECE:
             return self._value_piece(table, level)
-        pieces = [table.rows(slice(start, start + _PIECE)) for start in range(0, len(table), _PIECE)]
-        return joined(list(_executor().map(lambda piece: self._value_piece(piece, level), pieces)))
+        order = self._order(table)
+        ordered = table if order is None else table.rows(order)
+        pieces = [ordered.rows(slice(start, start + _PIECE)) for start in range(0, len(table), _PIECE)]
+        estimates = joined(list(_executor().map(lambda piece: self._value_piece(piece, level), pieces)))
+        return estimates if order is None else estimates.take(np.argsort(order))
+
+    def _order(self, table: Table) -> NDArray[np.int64] | None:
+        """An order in which rows near each other follow each other, for they ask for the same comparables.
+
+        The sales that one row's search touched are still in the processor's cache for the next: a quarter of the time
+        of comparables. None where there are few rows, or no places.
+        """
+        latitude, longitude = self.spec.latitude, self.spec.longitude
+        if latitude is None or longitude is None or len(table) < _MANY:
+            return None
+        return curve_order(table.column(latitude.name), table.column(longitude.name))
 
     def _value_piece(self, table: Table, level: float) -> Estimates:
         table = self.dated(table)
@@ -353,10 +382,20 @@ def _or_nan(value: float | None) -> float:
     return np.nan if value is None else float(value)
 
 
+_threads = os.cpu_count() or 1
+
+
+def use_threads(count: int) -> None:
+    """Value large tables with so many threads from now on; for processes of which there is one a processor."""
+    global _threads  # noqa: PLW0603  a property of the process, as the threads are
+    _threads = count
+    _executor.cache_clear()
+
+
 @cache
 def _executor() -> ThreadPoolExecutor:
     """Threads for large requests: the compiled loops hold no lock."""
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="appraise-value")
+    return ThreadPoolExecutor(_threads, thread_name_prefix="appraise-value")
 
 
 def joined(parts: Sequence[Estimates]) -> Estimates:

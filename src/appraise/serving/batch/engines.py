@@ -18,6 +18,7 @@ from appraise.logs import get_logger
 from appraise.serving.batch.manifest import PartMark
 from appraise.serving.batch.planning import Shard
 from appraise.serving.batch.shard import Work, do_shard
+from appraise.serving.predictor import use_threads
 
 _log = get_logger(__name__)
 
@@ -121,6 +122,7 @@ def _begin(work: Work) -> None:
     """Prepare a worker process: it leaves Ctrl-C to the one that started it, and does not outlive that one."""
     global _work  # noqa: PLW0603  what a pool's initializer is for
     _work = work
+    use_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
