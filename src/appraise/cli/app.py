@@ -10,7 +10,23 @@ from typing import Annotated
 import typer
 
 from appraise import __version__
-from appraise.cli import data, evaluate, init, kafka, keys, models, predict, serve, simulate, train, tune, up
+from appraise.cli import (
+    data,
+    evaluate,
+    init,
+    kafka,
+    keys,
+    models,
+    predict,
+    serve,
+    simulate,
+    stream,
+    stream_workers,
+    topics,
+    train,
+    tune,
+    up,
+)
 from appraise.cli.session import Session
 
 app = typer.Typer(
@@ -23,7 +39,6 @@ app = typer.Typer(
 )
 _models = typer.Typer(invoke_without_command=True, help="See the registered models.")
 _keys = typer.Typer(invoke_without_command=True, help="Make, list and revoke API keys.")
-_kafka = typer.Typer(invoke_without_command=True, help="Run a real Apache Kafka on this machine.")
 
 
 def _add(group: typer.Typer, name: str, verb: Callable[..., None], examples: str) -> None:
@@ -32,6 +47,19 @@ def _add(group: typer.Typer, name: str, verb: Callable[..., None], examples: str
     text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     epilog = "\n".join(["[bold]Examples[/bold]", *(f"  {line}" for line in examples.splitlines())])
     group.command(name, help=text, epilog=epilog)(verb)
+
+
+def _group(parent: typer.Typer, name: str, help_text: str) -> typer.Typer:
+    """Add a group of verbs, which shows its help where no verb is given."""
+    group = typer.Typer(invoke_without_command=True, help=help_text)
+
+    @group.callback()
+    def root(context: typer.Context) -> None:
+        if context.invoked_subcommand is None:
+            typer.echo(context.get_help())
+
+    parent.add_typer(group, name=name)
+    return group
 
 
 def _print_version(wanted: bool) -> None:
@@ -84,12 +112,6 @@ def _keys_root(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
-@_kafka.callback()
-def _kafka_root(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-
-
 _add(app, "init", init.init, init.EXAMPLES)
 _add(app, "simulate", simulate.simulate, simulate.EXAMPLES)
 _add(app, "data", data.data, data.EXAMPLES)
@@ -107,7 +129,18 @@ app.add_typer(_keys, name="keys")
 _add(_keys, "create", keys.create, keys.CREATE_EXAMPLES)
 _add(_keys, "list", keys.list_keys, keys.LIST_EXAMPLES)
 _add(_keys, "revoke", keys.revoke, keys.REVOKE_EXAMPLES)
-app.add_typer(_kafka, name="kafka")
+_kafka = _group(app, "kafka", "Run a real Apache Kafka on this machine.")
 _add(_kafka, "start", kafka.start, kafka.START_EXAMPLES)
 _add(_kafka, "stop", kafka.stop, kafka.STOP_EXAMPLES)
 _add(_kafka, "status", kafka.status, kafka.STATUS_EXAMPLES)
+_stream = _group(app, "stream", "Price requests, predictions and feature events in Kafka.")
+_add(_stream, "produce", stream.produce, stream.PRODUCE_EXAMPLES)
+_add(_stream, "view", stream.view, stream.VIEW_EXAMPLES)
+_add(_stream, "score", stream_workers.score, stream_workers.SCORE_EXAMPLES)
+_add(_stream, "ingest", stream_workers.ingest, stream_workers.INGEST_EXAMPLES)
+_add(_stream, "lag", stream.lag, stream.LAG_EXAMPLES)
+_topics = _group(_stream, "topics", "Make, list, describe and delete the topics.")
+_add(_topics, "create", topics.create, topics.CREATE_EXAMPLES)
+_add(_topics, "list", topics.list_, topics.LIST_EXAMPLES)
+_add(_topics, "describe", topics.describe, topics.DESCRIBE_EXAMPLES)
+_add(_topics, "delete", topics.delete, topics.DELETE_EXAMPLES)

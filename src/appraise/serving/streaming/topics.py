@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from appraise.errors import StreamError, UnknownTopicError, did_you_mean
@@ -54,6 +54,10 @@ class Topics:
         """Where messages of a topic go that were refused."""
         return topic + _DEAD_LETTERS
 
+    def group(self, work: str) -> str:
+        """The consumer group of those who do the same work: `score`, `ingest`, `replay`."""
+        return f"{self.prefix}appraise-{work}"
+
     @property
     def inputs(self) -> tuple[str, ...]:
         """The topics whose messages may be refused."""
@@ -100,6 +104,10 @@ class Topic:
     def offsets(self) -> int:
         """Offsets that its partitions hold; markers of transactions have offsets too."""
         return sum(one.end - one.beginning for one in self.partitions)
+
+    def to_dict(self) -> dict[str, object]:
+        """The same as JSON."""
+        return {"name": self.name, "partitions": [asdict(one) for one in self.partitions], "offsets": self.offsets}
 
 
 def create_topics(
