@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,14 @@ from appraise.registry.mlflow_registry import Registry
 from appraise.settings import Settings
 
 if TYPE_CHECKING:
+    from appraise.jobs.ingesting import IngestingPlan
     from appraise.jobs.kafka.broker import LocalBroker
+    from appraise.jobs.scoring import ScoringPlan
     from appraise.jobs.serve import ServePlan
     from appraise.jobs.up import UpPlan
     from appraise.jobs.workspace import Workspace
     from appraise.serving.streaming.clients import KafkaConfig
+    from appraise.serving.streaming.lives import WorkerLimits
     from appraise.serving.streaming.topics import Topics
     from appraise.store.database import Database
     from appraise.store.log import LogPlan
@@ -198,6 +202,92 @@ def build_up_plan(settings: Settings, *, names: tuple[str, ...] = (), insecure: 
 def build_end_seconds(settings: Settings) -> float:
     """How long a service may take to end."""
     return settings.serve.drain_seconds + settings.serve.finish_seconds + 10.0
+
+
+def build_scoring_plan(
+    settings: Settings,
+    *,
+    partition: int | None = None,
+    dataset: str | None = None,
+    group: str | None = None,
+    slot: str | None = None,
+) -> ScoringPlan:
+    """How to answer price requests in Kafka.
+
+    Args:
+        settings: where things are, and what is allowed.
+        partition: the one partition; the group shares them out where None.
+        dataset: the model of requests that name none.
+        group: the consumer group.
+        slot: the worker's name within it.
+
+    Raises:
+        BrokerUnavailableError: no cluster is configured, and none runs here.
+    """
+    from appraise.jobs.scoring import ScoringPlan
+
+    topics, log = build_topics(settings), build_log_plan(settings)
+    batch = settings.stream.batch
+    return ScoringPlan(
+        kafka=build_kafka(settings),
+        topics=topics,
+        registry=build_registry(settings),
+        home=settings.home.absolute(),
+        group=group or topics.group("score"),
+        limits=_worker_limits(settings),
+        partition=partition,
+        slot=slot,
+        dataset=dataset,
+        # A prediction is on the disk before it can be read in Kafka; two batches may be under way.
+        log=None if log.mode == "off" else replace(log, mode="sync", queue=max(log.queue, 4 * batch)),
+        health_host=settings.stream.health_host,
+        health_port=settings.stream.health_port,
+        ask_seconds=settings.stream.registry_seconds,
+    )
+
+
+def build_ingesting_plan(
+    settings: Settings, *, partition: int | None = None, dataset: str | None = None, group: str | None = None
+) -> IngestingPlan:
+    """How to write feature events into the database.
+
+    Args:
+        settings: where things are, and what is allowed.
+        partition: the one partition; the group shares them out where None.
+        dataset: a preset or spec whose columns the events must be about.
+        group: the consumer group.
+
+    Raises:
+        BrokerUnavailableError: no cluster is configured, and none runs here.
+        SpecError: the dataset is none.
+    """
+    from appraise.datasets.presets import find_spec
+    from appraise.jobs.ingesting import IngestingPlan
+
+    topics = build_topics(settings)
+    return IngestingPlan(
+        kafka=build_kafka(settings),
+        topics=topics,
+        database=build_database(settings),
+        group=group or topics.group("ingest"),
+        limits=_worker_limits(settings),
+        partition=partition,
+        spec=None if dataset is None else find_spec(dataset),
+        health_host=settings.stream.health_host,
+        health_port=settings.stream.health_port,
+    )
+
+
+def _worker_limits(settings: Settings) -> WorkerLimits:
+    from appraise.serving.streaming.lives import WorkerLimits
+
+    stream = settings.stream
+    return WorkerLimits(
+        batch=stream.batch,
+        transaction_seconds=stream.transaction_seconds,
+        session_seconds=stream.session_seconds,
+        stall_seconds=stream.stall_seconds,
+    )
 
 
 def _artifact_root(settings: Settings, home: Path, tracking_uri: str) -> str | None:

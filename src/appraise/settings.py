@@ -206,6 +206,26 @@ class KafkaSettings(_Section):
     )
 
 
+class StreamSettings(_Section):
+    """The workers of the streams."""
+
+    batch: int = Field(default=5_000, ge=1, le=100_000, description="most messages of one transaction")
+    transaction_seconds: float = Field(
+        default=15.0, ge=1, le=600, allow_inf_nan=False, description="the deadline of one transaction"
+    )
+    session_seconds: float = Field(
+        default=15.0, ge=6, le=1800, allow_inf_nan=False, description="silence after which others take its partitions"
+    )
+    stall_seconds: float = Field(
+        default=30.0, ge=1, allow_inf_nan=False, description="time without progress after which clients are made anew"
+    )
+    registry_seconds: float = Field(
+        default=300.0, ge=1, allow_inf_nan=False, description="time between questions to the registry for new models"
+    )
+    health_host: str = Field(default="127.0.0.1", description="address of the workers' health and metrics")
+    health_port: int = Field(default=0, ge=0, le=65535, description="port of them; 0 takes a free one")
+
+
 class PredictionLogSettings(_Section):
     """The record of every estimate that is served."""
 
@@ -270,6 +290,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     features: FeatureSettings = FeatureSettings()
     kafka: KafkaSettings = KafkaSettings()
+    stream: StreamSettings = StreamSettings()
     s3: S3Settings = S3Settings()
     serve: ServeSettings = ServeSettings()
     prediction_log: PredictionLogSettings = PredictionLogSettings()

@@ -71,6 +71,11 @@ class RowChecker:
                 found += self._broken_rules(position, row)
         return found
 
+    def problem_of(self, name: str, value: Any) -> str | None:
+        """What is wrong with one value of one column; None where nothing is. A name that is no column is at fault."""
+        check = self._checks.get(name)
+        return self._unknown(name) if check is None else check(value)
+
     def _unknown(self, name: str) -> str:
         close = difflib.get_close_matches(str(name), self._checks, n=1)
         return f"is not a field of this dataset; did you mean {close[0]}?" if close else (

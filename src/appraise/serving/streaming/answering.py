@@ -15,8 +15,9 @@ from appraise.serving.batching import Answer, answers_of
 from appraise.serving.columns import ColumnChecker
 from appraise.serving.models import Lineup, LoadedModel
 from appraise.serving.predictor import Estimates, joined
-from appraise.serving.streaming.deadletters import Header, dead_letter_headers, headers_of
+from appraise.serving.streaming.deadletters import Header, dead_letter_headers, headers_of, left_out
 from appraise.serving.streaming.messages import Interval, Prediction, PriceRequest, decode_request, encode, refused
+from appraise.serving.streaming.reading import place_of
 from appraise.serving.streaming.scoring import Answers, Output
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ _log = get_logger(__name__)
 #: Headers of a request that its answer carries on: traces (W3C, B3) and what clients match answers by.
 _PASSED_ON = ("traceparent", "tracestate", "baggage", "b3", "correlation_id", "correlationid", "kafka_correlationid")
 _PREFIX = "x-"
-#: A header of our own, where the broker would not take a dead letter whole.
-VALUE_LEFT_OUT = "appraise.value.left.out"
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "appraise:kafka").bytes
 #: Characters of a version 5 UUID that hold the variant, by the digit that the hash has there.
 _VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
@@ -215,7 +214,7 @@ class Answerer:
         value = message.value()
         largest = self._largest_dead_letter
         if value is not None and largest is not None and len(value) > largest:
-            headers.append((VALUE_LEFT_OUT, f"{len(value)} bytes, more than the topic takes".encode()))
+            headers.append(left_out(len(value)))
             value = None
         return Output(self._dead_letters, place_of(message)[1], _key(message), value, headers)
 
@@ -236,14 +235,6 @@ def passed_on(headers: Sequence[Header]) -> list[Header] | None:
     if not headers:
         return None
     return [one for one in headers if (name := one[0].lower()) in _PASSED_ON or name.startswith(_PREFIX)] or None
-
-
-def place_of(message: Message) -> tuple[str, int, int]:
-    """Topic, partition and offset of a consumed message."""
-    topic, partition, offset = message.topic(), message.partition(), message.offset()
-    if topic is None or partition is None or offset is None:
-        raise ValueError("a message that was not consumed")
-    return topic, partition, offset
 
 
 def _key(message: Message) -> bytes | None:

@@ -19,6 +19,8 @@ OFFSET = f"{_CONNECT}offset"
 STAGE = f"{_CONNECT}stage"
 REASON = f"{_CONNECT}exception.class.name"
 MESSAGE = f"{_CONNECT}exception.message"
+#: Why the value is not there, where the topic does not take the message whole.
+LEFT_OUT = "appraise.value.left.out"
 #: How often the message was sent back to where it came from.
 REPLAYS = "appraise.replays"
 
@@ -69,6 +71,11 @@ def dead_letter_headers(message: Message, error: AppraiseError, *, stage: str) -
         MESSAGE: error.message[:_LONGEST_MESSAGE],
     }
     return [*own, *((name, str(value).encode("utf-8", "replace")) for name, value in ours.items())]
+
+
+def left_out(size: int) -> Header:
+    """The header of a dead letter without its value, which had more bytes than the topic takes."""
+    return LEFT_OUT, f"{size} bytes, more than the topic takes".encode()
 
 
 def origin_of(message: Message) -> Origin | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from appraise.errors import StreamError, UnknownTopicError
 from appraise.serving.streaming.clients import KafkaConfig, metadata_of, translated
+from appraise.serving.streaming.ingesting import EventCheck, FeatureSink, IngestingSession
 from appraise.serving.streaming.reading import Reader
 from appraise.serving.streaming.scoring import Answering, ScoringSession
 from appraise.serving.streaming.tally import Tally
@@ -111,16 +112,7 @@ def scoring_session(
             }
         )
         _init_transactions(kafka, producer, limits.transaction_seconds + 15.0)
-        consumer = kafka.consumer(
-            group,
-            {
-                "enable.partition.eof": True,
-                "enable.auto.offset.store": False,
-                "session.timeout.ms": round(limits.session_seconds * 1000),
-                "partition.assignment.strategy": "cooperative-sticky",
-                "fetch.wait.max.ms": 200,
-            },
-        )
+        consumer = kafka.consumer(group, _consumer_options(limits))
         reader = Reader(consumer, topics.requests, partition=partition)
         return ScoringSession(
             reader,
@@ -133,6 +125,58 @@ def scoring_session(
         )
 
     return open_session
+
+
+def ingesting_session(
+    kafka: KafkaConfig,
+    topics: Topics,
+    group: str,
+    partition: int | None,
+    sink: FeatureSink,
+    check: EventCheck,
+    tally: Tally,
+    limits: WorkerLimits,
+) -> Callable[[], IngestingSession]:
+    """What makes the clients of an ingesting worker, and a session with them.
+
+    Args:
+        kafka, topics: where from.
+        group: the consumer group.
+        partition: the one partition; the group shares them out where None.
+        sink: where events go.
+        check: what is asked of an event beside its form.
+        tally: what is counted.
+        limits: batches and deadlines.
+    """
+    dead_letters = topics.dead_letters(topics.events)
+
+    def open_session() -> IngestingSession:
+        check_topics(kafka, topics.events, (dead_letters,), partition)
+        producer = kafka.producer({"message.max.bytes": _LARGEST_MESSAGE})
+        consumer = kafka.consumer(group, _consumer_options(limits))
+        return IngestingSession(
+            Reader(consumer, topics.events, partition=partition, positions=sink.positions),
+            consumer,
+            producer,
+            sink,
+            tally,
+            dead_letters=dead_letters,
+            check=check,
+            most=limits.batch,
+            wait_seconds=limits.wait_seconds,
+        )
+
+    return open_session
+
+
+def _consumer_options(limits: WorkerLimits) -> dict[str, str | int | bool]:
+    return {
+        "enable.partition.eof": True,
+        "enable.auto.offset.store": False,
+        "session.timeout.ms": round(limits.session_seconds * 1000),
+        "partition.assignment.strategy": "cooperative-sticky",
+        "fetch.wait.max.ms": 200,
+    }
 
 
 def _init_transactions(kafka: KafkaConfig, producer: Producer, seconds: float) -> None:

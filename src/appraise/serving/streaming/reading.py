@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from appraise.errors import UnknownTopicError
+from appraise.errors import StoreError, UnknownTopicError
 from appraise.logs import get_logger
 from appraise.serving.streaming.transactions import ClientsLostError
 
@@ -49,7 +49,7 @@ class Batch:
     def next_offsets(self) -> dict[int, int]:
         """Of each partition in it, the offset after its last message."""
         # The last message of a partition overwrites those before it.
-        return {partition: offset + 1 for partition, offset in map(_place, self.messages)}
+        return {partition: offset + 1 for _, partition, offset in map(place_of, self.messages)}
 
 
 class Reader:
@@ -60,6 +60,9 @@ class Reader:
         topic: what is read.
         partition: the one partition; the group shares them out where None.
         positions: where to begin, for workers that keep their offsets elsewhere.
+
+    Attributes:
+        displaced: whether partitions were assigned without knowing where to begin: they are paused until `rewind`.
     """
 
     def __init__(
@@ -76,12 +79,18 @@ class Reader:
         # Of each partition that was read to its end, where that was: markers of transactions have offsets too.
         self._ends: dict[int, int] = {}
         self._paused = False
+        self.displaced = False
         if partition is None:
             consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
         else:
-            start = self._starts([partition])
             self._next[partition] = None
-            consumer.assign(start)
+            consumer.assign(self._starts([partition]))
+            self._hold()
+
+    @property
+    def epoch(self) -> int:
+        """Changes with the assignment, and whenever partitions are sought."""
+        return self._epoch
 
     @property
     def partitions(self) -> tuple[int, ...]:
@@ -146,6 +155,7 @@ class Reader:
 
         Raises:
             ClientsLostError: it cannot be told what is committed, or sought.
+            StoreError: it cannot be told because that is kept in a database which is away, or refuses.
         """
         from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 
@@ -162,6 +172,9 @@ class Reader:
             self._seek(TopicPartition(self.topic, number, offset))
             self._next[number] = offset if offset >= 0 else None
         self._ends.clear()
+        if self.displaced:
+            self.displaced = False
+            self.resume()
 
     def lag(self, *, ask: bool = False) -> int:
         """Messages that wait in its partitions: by what was last fetched, or by what the broker says when asked."""
@@ -204,10 +217,23 @@ class Reader:
         return {place.partition: place.offset for place in found if place.error is None and place.offset >= 0}
 
     def _starts(self, numbers: Sequence[int]) -> list[TopicPartition]:
-        from confluent_kafka import OFFSET_STORED, TopicPartition
+        """Where partitions begin that were just assigned."""
+        from confluent_kafka import OFFSET_BEGINNING, OFFSET_STORED, TopicPartition
 
-        known = self._positions(numbers) if self._positions is not None else {}
-        return [TopicPartition(self.topic, number, known.get(number, OFFSET_STORED)) for number in numbers]
+        if self._positions is None:
+            return [TopicPartition(self.topic, number, OFFSET_STORED) for number in numbers]
+        try:
+            known = self._positions(numbers)
+        except StoreError as error:
+            _log.warning("it is not known where to begin, partitions are paused", reason=error.message)
+            self.displaced = True
+            known = {}
+        return [TopicPartition(self.topic, number, known.get(number, OFFSET_BEGINNING)) for number in numbers]
+
+    def _hold(self) -> None:
+        """Pause partitions that were assigned while everything is paused."""
+        if self._paused or self.displaced:
+            self._consumer.pause(self._places())
 
     def _seek(self, place: TopicPartition) -> None:
         from confluent_kafka import KafkaException
@@ -229,7 +255,7 @@ class Reader:
         from confluent_kafka import KafkaError as Code
 
         if error.code() == Code._PARTITION_EOF:
-            partition, offset = _place(message)
+            _, partition, offset = place_of(message)
             if (self._next.get(partition) or 0) <= offset:
                 self._ends[partition] = offset
         elif error.code() in (Code.UNKNOWN_TOPIC_OR_PART, Code._UNKNOWN_TOPIC, Code._UNKNOWN_PARTITION):
@@ -247,8 +273,7 @@ class Reader:
         self._member = consumer.memberid()
         consumer.incremental_assign(self._starts(numbers))
         self._next.update(dict.fromkeys(numbers))
-        if self._paused:
-            self.pause()
+        self._hold()
         _log.info("partitions assigned", topic=self.topic, partitions=numbers, all=self.partitions)
 
     def _revoked(self, consumer: Consumer, places: list[TopicPartition]) -> None:
@@ -270,9 +295,9 @@ class Reader:
             self._ends.pop(place.partition, None)
 
 
-def _place(message: Message) -> tuple[int, int]:
-    """Partition and offset of a message."""
-    partition, offset = message.partition(), message.offset()
-    if partition is None or offset is None:
+def place_of(message: Message) -> tuple[str, int, int]:
+    """Topic, partition and offset of a consumed message."""
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    if topic is None or partition is None or offset is None:
         raise ValueError("a message that was not consumed")
-    return partition, offset
+    return topic, partition, offset

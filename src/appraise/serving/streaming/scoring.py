@@ -121,6 +121,11 @@ class ScoringSession:
         self._pending: _Pending | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="value")
 
+    @property
+    def trouble(self) -> str | None:
+        """Nothing that would be waited for here."""
+        return None
+
     def turn(self) -> bool:
         """Do what there is to do; says whether something was committed.
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from appraise.errors import BrokerUnavailableError, LogError, StoreUnavailableError, UnknownTopicError
+from appraise.errors import BrokerUnavailableError, LogError, StoreError, UnknownTopicError
 from appraise.logs import get_logger
 from appraise.serving.streaming.health import Pulse
 from appraise.serving.streaming.tally import Tally
@@ -41,6 +41,10 @@ class Session(Protocol):
 
     def partitions(self) -> tuple[int, ...]:
         """The partitions that it has."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be done for now although the clients work, None where it can."""
 
     def finish(self) -> None:
         """Commit what was taken."""
@@ -79,7 +83,7 @@ class Supervisor:
         while not self.stop.is_set():
             try:
                 session = self.open_session()
-            except (ClientsLostError, BrokerUnavailableError, StoreUnavailableError) as error:
+            except (ClientsLostError, BrokerUnavailableError) as error:
                 if first and not isinstance(error, ClientsLostError):
                     raise
                 self._pause("no clients can be made", error)
@@ -100,8 +104,10 @@ class Supervisor:
             while not self.stop.is_set():
                 self.pulse.beat()
                 if self._turn(session):
-                    watchdog.progress()
                     self._failures, self._gone_since = 0, None
+                    watchdog.progress()
+                elif session.trouble is not None:
+                    watchdog.progress()
                 waiting = watchdog.stalled()
                 if waiting:
                     _log.error("messages wait and nothing happens: clients are made anew", messages=waiting)
@@ -123,14 +129,16 @@ class Supervisor:
     def _turn(self, session: Session) -> bool:
         try:
             return session.turn()
-        except (AbortedError, LogError, StoreUnavailableError) as error:
+        except (AbortedError, LogError, StoreError) as error:
             self._pause("a batch was given up and is read again", error)
             return False
 
     def _measure(self, session: Session) -> None:
         self.tally.lag = session.lag()
         self.tally.partitions = session.partitions()
-        if self._failures == 0:
+        if session.trouble is not None:
+            self.pulse.say("waiting", session.trouble)
+        elif self._failures == 0:
             self.pulse.say("ready")
 
     def _await_topic(self, error: UnknownTopicError) -> None:
