@@ -1,9 +1,12 @@
 """The Open Inference Protocol v2."""
 
+import contextlib
 import json
 
 import numpy as np
 import pytest
+import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 
 def _inputs(rows, shape=lambda n: [n]):
@@ -122,3 +125,35 @@ def test_bytes_that_do_not_fit_their_tensors_are_refused(server, row):
     for answer in answers:
         assert answer.status_code == 400, answer.text
         assert list(answer.json()) == ["error"]
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_tritons_own_client_works_unchanged(server, row, binary):
+    with contextlib.closing(triton.InferenceServerClient(f"127.0.0.1:{server.port}")) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("california")
+        assert client.is_model_ready("california", "1.1.0")
+        assert client.get_server_metadata()["name"] == "appraise"
+        metadata = client.get_model_metadata("california")
+        rows = [row, {**row, "MedInc": 2.0}, {**row, "HouseAge": 3.0}]
+        inputs = []
+        for one in metadata["inputs"]:
+            tensor = triton.InferInput(one["name"], [len(rows), 1], one["datatype"])
+            values = np.array([[home[one["name"]]] for home in rows], triton_to_np_dtype(one["datatype"]))
+            inputs.append(tensor.set_data_from_numpy(values, binary_data=binary))
+        outputs = [triton.InferRequestedOutput(one["name"], binary_data=binary) for one in metadata["outputs"]]
+        result = client.infer("california", inputs, outputs=outputs, request_id="7")
+        expected = [server.post("/predict", json=home).json() for home in rows]
+        assert result.get_response()["id"] == "7"
+        assert result.as_numpy("estimate").tolist() == [one["prediction"] for one in expected]
+        assert result.as_numpy("confidence").tolist() == [one["confidence_score"] for one in expected]
+        other = client.infer("california", inputs, model_version="1.1.0")
+        assert other.get_response()["model_version"] == "1.1.0"
+        assert other.as_numpy("upper").shape == (3,)
+        with pytest.raises(InferenceServerException, match="HouseAge: must not be missing") as missing:
+            client.infer("california", inputs[:1])
+        assert missing.value.status() == "400"
+        with pytest.raises(InferenceServerException, match="no model named 'nothing' is served"):
+            client.infer("nothing", inputs)
+        assert not client.is_model_ready("nothing")
