@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from appraise.serving.models import LoadedModel
@@ -35,11 +36,15 @@ class Answer(NamedTuple):
     warnings: tuple[str, ...]
 
 
+#: Is given a row's answer, or what valuing it met.
+Done = Callable[[Answer | Exception], None]
+
+
 class _Waiting(NamedTuple):
     model: LoadedModel
     level: float
     row: Mapping[str, Any]
-    future: asyncio.Future[Answer]
+    done: Done
 
 
 class Batcher:
@@ -64,19 +69,34 @@ class Batcher:
         """Rows and batches that wait."""
         return len(self._waiting) + self._batches
 
-    def value(self, model: LoadedModel, row: Mapping[str, Any], level: float) -> asyncio.Future[Answer]:
+    @property
+    def is_full(self) -> bool:
+        """Whether one row more is too many."""
+        return len(self._waiting) >= self._limit
+
+    def submit(self, model: LoadedModel, row: Mapping[str, Any], level: float, done: Done) -> None:
         """Value one checked row together with those that wait.
+
+        Args:
+            model: what values it.
+            row: it.
+            level: of its interval.
+            done: is called on the event loop, and raises nothing.
 
         Raises:
             Overloaded: too many wait.
         """
-        if len(self._waiting) >= self._limit:
+        if self.is_full:
             raise Overloaded
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
         if not self._waiting:
+            loop = asyncio.get_running_loop()
             loop.call_soon(self._flush, loop)
-        self._waiting.append(_Waiting(model, level, row, future))
+        self._waiting.append(_Waiting(model, level, row, done))
+
+    def value(self, model: LoadedModel, row: Mapping[str, Any], level: float) -> asyncio.Future[Answer]:
+        """The same, to be awaited; raises as `submit` does."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.submit(model, row, level, partial(_settle_future, future))
         return future
 
     async def run(self, function: Callable[[], T]) -> T:
@@ -112,17 +132,25 @@ class Batcher:
 def _settle(group: Sequence[_Waiting]) -> None:
     try:
         answers = answers_of(value_rows(group[0].model, [one.row for one in group], group[0].level))
-    except Exception as error:  # noqa: BLE001  whatever it is belongs to the requests, not to the loop
+    except Exception as error:  # noqa: BLE001  whatever it is belongs to the requests, which tell it, not to the loop
         if len(group) == 1:
-            if not group[0].future.done():
-                group[0].future.set_exception(error)
+            group[0].done(error)
             return
+        # One row that cannot be valued does not keep the others from their answers.
         for one in group:
             _settle([one])
         return
     for one, answer in zip(group, answers, strict=True):
-        if not one.future.done():
-            one.future.set_result(answer)
+        one.done(answer)
+
+
+def _settle_future(future: asyncio.Future[Answer], answer: Answer | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
 
 
 def value_rows(model: LoadedModel, rows: Sequence[Mapping[str, Any]], level: float) -> Estimates:

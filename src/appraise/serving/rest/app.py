@@ -15,28 +15,19 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from appraise import __version__
-from appraise.errors import AppraiseError
-from appraise.logs import get_logger
+from appraise.serving.rest.direct import Direct
 from appraise.serving.rest.documents import Documents
 from appraise.serving.rest.http import ClientGoneError, Header, Receive, Reply, Scope, Send, header, send_reply
 from appraise.serving.rest.inference import Inference, tell
 from appraise.serving.rest.predicting import Predicting
-from appraise.serving.rest.problems import Refusal, refusal_of
+from appraise.serving.rest.problems import Refusal, refusal_for
 from appraise.serving.rest.reading import Reading
 from appraise.serving.rest.service import Service
-
-_log = get_logger(__name__)
 
 Handler = Callable[[Scope, Receive], Awaitable[Reply]]
 
 #: What a route asks of a key; None is open to everybody.
 Need = str | None
-
-_UNFORESEEN = Refusal(
-    HTTPStatus.INTERNAL_SERVER_ERROR,
-    "the service met an error that it did not expect, and wrote it to its log",
-    hint="please report it",
-)
 
 
 class Endpoint:
@@ -71,15 +62,10 @@ class Endpoint:
             if self._need is not None and self._service.guard.required:
                 self._service.guard.admit(scope, self._need)
             reply = await self._handler(scope, receive)
-        except Refusal as refusal:
-            reply = self._tell(refusal)
-        except AppraiseError as error:
-            reply = self._tell(refusal_of(error))
         except ClientGoneError:
             return
-        except Exception:  # noqa: BLE001  the last resort: the client gets an answer, the log the traceback
-            _log.exception("a request failed", route=self.route)
-            reply = self._tell(_UNFORESEEN)
+        except Exception as error:  # noqa: BLE001  the last resort: the client gets an answer, the log the traceback
+            reply = self._tell(refusal_for(error, self.route))
         await send_reply(send, reply, scope.get("appraise.headers", ()))
         self._service.tally.request(self.route, scope["method"], reply.status, time.perf_counter() - started)
 
@@ -89,11 +75,16 @@ class Gate:
 
     Args:
         app: every route.
-        hot: POST routes by path, and by the part of the path after a model's name.
+        hot: POST routes by path.
+        named: POST routes by the part of the path after a model's name.
+        direct: what answers predict requests before they get here, where it can.
         service: who counts, and whose origins may call.
     """
 
-    def __init__(self, app: FastAPI, hot: dict[str, Endpoint], named: dict[str, Endpoint], service: Service) -> None:
+    def __init__(
+        self, app: FastAPI, hot: dict[str, Endpoint], named: dict[str, Endpoint], direct: Direct, service: Service
+    ) -> None:
+        self.direct = direct
         self._app = app
         self._hot = hot
         self._named = named
@@ -225,7 +216,7 @@ def build_app(service: Service, *, ask_registry: bool = False) -> Gate:
         routes=routes,
     )
     app.openapi = documents.openapi  # type: ignore[method-assign]
-    return Gate(app, posts, named, service)
+    return Gate(app, posts, named, Direct(predicting, service), service)
 
 
 def _route(method: str, path: str, endpoint: Endpoint) -> Route:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import time
-import uuid
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -17,13 +15,14 @@ from appraise.datasets.constraints import shown
 from appraise.errors import Problem, UnknownModelError
 from appraise.serving.batching import Answer, Overloaded, answers_of, value_rows
 from appraise.serving.explain import explain
-from appraise.serving.models import LoadedModel
+from appraise.serving.models import Lineup, LoadedModel
 from appraise.serving.rest import messages
 from appraise.serving.rest.codec import check_media_type, decode_object, too_large_numbers
 from appraise.serving.rest.http import Receive, Reply, Scope, TooLargeError, header, read_body
 from appraise.serving.rest.parameters import BATCH, SINGLE, Options, options_of
 from appraise.serving.rest.problems import Refusal, field_error, overloaded, refused_rows
 from appraise.serving.rest.service import Service
+from appraise.serving.rest.stamps import new_id, now
 
 _encoder = msgspec.json.Encoder()
 
@@ -66,12 +65,26 @@ class Predicting:
             nearest = _comparables(model, row, options.comparables)
         if options.explain:
             base, contributions = await asyncio.to_thread(_explained, model, row, answer.estimate)
+        return self.conclude(
+            model, row, answer, options, started, base=base, contributions=contributions, comparables=nearest
+        )
+
+    def conclude(
+        self, model: LoadedModel, row: dict[str, Any], answer: Answer, options: Options, started: float, **more: Any
+    ) -> Reply:
+        """Count an estimate and tell it: the one place that every single one comes to.
+
+        Args:
+            model, row, answer, options: what was valued, and how.
+            started: when the request came, by `time.perf_counter`.
+            more: further fields of `messages.Prediction`.
+        """
         self._tally.valued(model.name, model.version, 1)
         return Reply(
             _encoder.encode(
                 messages.Prediction(
                     prediction=answer.estimate,
-                    prediction_id=str(uuid.uuid4()),
+                    prediction_id=new_id(),
                     model_name=model.name,
                     model_version=model.version,
                     timestamp=now(),
@@ -80,9 +93,7 @@ class Predicting:
                     warnings=answer.warnings,
                     input_features=row,
                     processing_time_ms=round((time.perf_counter() - started) * 1e3, 3),
-                    base=base,
-                    contributions=contributions,
-                    comparables=nearest,
+                    **more,
                 )
             )
         )
@@ -137,7 +148,21 @@ class Predicting:
             Refusal: 422 where none was named and several are served.
             UnknownModelError: there is none.
         """
-        lineup = self._shelf.lineup
+        wanted = self._wanted(options, name, self._shelf.lineup)
+        try:
+            found = self._shelf.lineup.find(wanted, version=options.version, alias=options.alias)
+        except UnknownModelError:
+            if self._service.refreshing is None or self._service.refreshing.done():
+                raise
+            # The cache knows champions alone; the registry, which is being asked, may know what is meant.
+            await asyncio.shield(self._service.refreshing)
+            found = self._shelf.lineup.find(wanted, version=options.version, alias=options.alias)
+        if isinstance(found, LoadedModel):
+            return found
+        return await asyncio.to_thread(self._shelf.load, found)
+
+    def _wanted(self, options: Options, name: str | None, lineup: Lineup) -> str:
+        """The name of the model that a request means."""
         wanted = name or options.model or lineup.default
         if wanted is None:
             raise Refusal(
@@ -149,17 +174,13 @@ class Predicting:
             raise Refusal(
                 HTTPStatus.UNPROCESSABLE_ENTITY, f"the path names the model {name}, the query {shown(options.model)}"
             )
-        try:
-            found = lineup.find(wanted, version=options.version, alias=options.alias)
-        except UnknownModelError:
-            if self._service.refreshing is None or self._service.refreshing.done():
-                raise
-            # The cache knows champions alone; the registry, which is being asked, may know what is meant.
-            await asyncio.shield(self._service.refreshing)
-            found = self._shelf.lineup.find(wanted, version=options.version, alias=options.alias)
-        if isinstance(found, LoadedModel):
-            return found
-        return await asyncio.to_thread(self._shelf.load, found)
+        return wanted
+
+    def present(self, options: Options, name: str | None) -> LoadedModel | None:
+        """The model that a request means, None where it must be waited for; raises as `model` does."""
+        lineup = self._shelf.lineup
+        found = lineup.find(self._wanted(options, name, lineup), version=options.version, alias=options.alias)
+        return found if isinstance(found, LoadedModel) else None
 
     def _value_batch(self, body: bytes, model: LoadedModel, level: float) -> Reply:
         started = time.perf_counter()
@@ -177,7 +198,7 @@ class Predicting:
         return Reply(
             _encoder.encode(
                 messages.BatchPrediction(
-                    batch_id=str(uuid.uuid4()),
+                    batch_id=new_id(),
                     batch_name=batch_name,
                     model_name=model.name,
                     model_version=model.version,
@@ -228,11 +249,6 @@ def check_rows(model: LoadedModel, rows: Sequence[dict[str, Any]]) -> list[Probl
         ]
 
 
-def now() -> str:
-    """The time of an answer, UTC, to the millisecond."""
-    return dt.datetime.now(tz=dt.UTC).isoformat(timespec="milliseconds")
-
-
 def _problems_of(model: LoadedModel, row: Any, position: int) -> tuple[messages.FieldError, ...]:
     if type(row) is not dict:
         return (messages.FieldError(None, "must be an object of fields", shown(row), position),)
@@ -253,7 +269,7 @@ def _results(
             messages.Valued(
                 row=position,
                 prediction=answer.estimate,
-                prediction_id=str(uuid.uuid4()),
+                prediction_id=new_id(),
                 prediction_interval=messages.Interval(answer.lower, answer.upper, level),
                 confidence_score=answer.confidence,
                 warnings=answer.warnings,

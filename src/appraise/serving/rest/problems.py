@@ -15,8 +15,11 @@ from appraise.errors import (
     RowError,
     UnknownModelError,
 )
+from appraise.logs import get_logger
 from appraise.serving.rest import messages
 from appraise.serving.rest.http import Reply
+
+_log = get_logger(__name__)
 
 MEDIA_TYPE = b"application/problem+json"
 
@@ -63,7 +66,7 @@ class Refusal(Exception):  # noqa: N818  what it is, not what went wrong
         return Reply(msgspec.json.encode(document), self.status.value, MEDIA_TYPE, self.headers)
 
 
-def refused_rows(problems: Iterable[Problem]) -> Refusal:
+def refused_rows(problems: Iterable[Problem], *, hint: str | None = None) -> Refusal:
     """The refusal of a row."""
     error = RowError(tuple(problems))
     fields = [problem.field for problem in error.problems]
@@ -71,6 +74,7 @@ def refused_rows(problems: Iterable[Problem]) -> Refusal:
     return Refusal(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         f"nothing was valued because of {named}: {error.problems[0].constraint}, received {error.problems[0].received}",
+        hint=hint,
         errors=[field_error(problem) for problem in error.problems],
     )
 
@@ -93,7 +97,7 @@ def refusal_of(error: AppraiseError) -> Refusal:
     """How an error of the layers below is told."""
     match error:
         case RowError():
-            return refused_rows(error.problems)
+            return refused_rows(error.problems, hint=error.hint)
         case UnknownModelError():
             status = HTTPStatus.NOT_FOUND
         case RegistryError() | BundleError():
@@ -102,6 +106,26 @@ def refusal_of(error: AppraiseError) -> Refusal:
             status = HTTPStatus.UNPROCESSABLE_ENTITY
     headers = ((b"retry-after", b"5"),) if status is HTTPStatus.SERVICE_UNAVAILABLE else ()
     return Refusal(status, error.message, hint=error.hint, headers=headers)
+
+
+def refusal_for(error: Exception, route: str) -> Refusal:
+    """How whatever a request met is told; what nobody foresaw goes to the log with its traceback."""
+    match error:
+        case Refusal():
+            return error
+        case AppraiseError():
+            return refusal_of(error)
+        case _:
+            _log.error("a request failed", route=route, exc_info=error)
+            return _unforeseen()
+
+
+def _unforeseen() -> Refusal:
+    return Refusal(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "the service met an error that it did not expect, and wrote it to its log",
+        hint="please report it",
+    )
 
 
 def overloaded() -> Refusal:

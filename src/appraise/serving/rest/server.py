@@ -17,7 +17,7 @@ import uvicorn
 
 from appraise.logs import get_logger
 from appraise.serving.rest.app import build_app
-from appraise.serving.rest.protocol import DeadlineProtocol, close_late
+from appraise.serving.rest.protocol import PredictProtocol, close_late
 from appraise.serving.rest.service import Service
 
 _log = get_logger(__name__)
@@ -49,10 +49,12 @@ def run_server(
         announce: is called when requests are taken.
         parent: the process to end with.
     """
+    app = build_app(service, ask_registry=ask_registry)
+    protocol = partial(PredictProtocol, direct=app.direct, most_connections=service.limits.max_connections)
     config = uvicorn.Config(
-        cast(Any, build_app(service, ask_registry=ask_registry)),
+        cast(Any, app),
         loop="auto",
-        http=cast(Any, partial(DeadlineProtocol, most_connections=service.limits.max_connections)),
+        http=cast(Any, protocol),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -60,7 +62,6 @@ def run_server(
         server_header=False,
         proxy_headers=False,
         backlog=_BACKLOG,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(finish_seconds)),
     )
     # What was made so far stays: looking at it again at every collection is time that requests would wait for.
@@ -96,7 +97,9 @@ class _Server(uvicorn.Server):
         """Ten times a second."""
         if counter % _SWEEP_TICKS == 0:
             now = asyncio.get_running_loop().time()
-            late = close_late(self.server_state, now, self._service.limits.request_seconds)
+            late = close_late(
+                self.server_state, now, seconds=self._service.limits.request_seconds, idle_seconds=_KEEP_ALIVE_SECONDS
+            )
             if late:
                 _log.warning("hung up on clients that were too slow", clients=late)
         if self._parent is not None and os.getppid() != self._parent:

@@ -1,0 +1,123 @@
+"""Single predict requests without a task: from the parser's last callback to one write.
+
+A task, its events and its messages cost as much as valuing a home. Most predict requests need none of them: their body
+is small and came whole, their model is in memory, and nothing is to be waited for but the turn of the event loop in
+which rows that wait are valued together. Whatever is not like that takes the way of every other request.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from appraise.errors import AppraiseError
+from appraise.serving.batching import Answer
+from appraise.serving.rest.codec import decode_object
+from appraise.serving.rest.http import JSON, Header, Reply, Scope
+from appraise.serving.rest.parameters import SINGLE, options_of
+from appraise.serving.rest.predicting import Predicting, check_rows
+from appraise.serving.rest.problems import Refusal, refusal_for
+from appraise.serving.rest.service import Service
+
+#: A larger body may arrive in pieces that have to be waited for.
+MOST_BYTES = 32 * 1024
+
+_MODELS = b"/models/"
+_PREDICT = b"/predict"
+_ROUTE = "/predict"
+_NAMED_ROUTE = "/models/{name}/predict"
+
+#: Headers of requests that are answered elsewhere.
+_ELSEWHERE = frozenset((b"content-encoding", b"transfer-encoding", b"expect", b"upgrade"))
+
+
+class Exchange(Protocol):
+    """A request that came whole, and where its answer goes.
+
+    Attributes:
+        name: the model that its path names, None where it names none.
+        query: of its URL.
+        scope: what admission reads of it: `headers`, names in lower case.
+        body: all of it.
+    """
+
+    name: str | None
+    query: bytes
+    scope: Scope
+    body: bytes
+
+    def reply(self, reply: Reply) -> None:
+        """Answer; nothing is written where the client has gone."""
+
+
+class Direct:
+    """`POST /predict` and `POST /models/NAME/predict`, as far as they need no task.
+
+    Args:
+        predicting: what answers.
+        service: who counts and admits.
+    """
+
+    def __init__(self, predicting: Predicting, service: Service) -> None:
+        self._predicting = predicting
+        self._guard = service.guard
+        self._batcher = service.batcher
+        self._tally = service.tally
+        self._cross_origin = bool(service.limits.cors_origins)
+
+    def takes(self, url: bytes, headers: list[Header]) -> tuple[str | None, bytes] | None:
+        """The model's name and the query of a POST request that may be answered here; None for others.
+
+        Args:
+            url: path and query as they came.
+            headers: names in lower case.
+        """
+        path, _, query = url.partition(b"?")
+        name = None
+        if path != _PREDICT:
+            inner = path[len(_MODELS) : -len(_PREDICT)]
+            if path != b"%s%s%s" % (_MODELS, inner, _PREDICT) or not inner.isalnum():
+                return None
+            name = inner.decode("ascii")
+        kind = length = None
+        for key, value in headers:
+            if key == b"content-type":
+                kind = value
+            elif key == b"content-length":
+                length = value
+            elif key in _ELSEWHERE or (self._cross_origin and key == b"origin"):
+                return None
+        if kind != JSON or length is None or len(length) > 5 or int(length) > MOST_BYTES:
+            return None
+        return name, query
+
+    def answer(self, exchange: Exchange) -> bool:
+        """Answer when the row has been valued; False where it takes a task, such as to say what is wrong with it."""
+        started = time.perf_counter()
+        try:
+            options = options_of(exchange.query, SINGLE)
+            model = self._predicting.present(options, exchange.name)
+            if model is None or options.explain or options.comparables or self._batcher.is_full:
+                return False
+            row = decode_object(exchange.body)
+            if check_rows(model, [row]):
+                return False
+            if self._guard.required:
+                self._guard.admit(exchange.scope, "predict")
+        except (Refusal, AppraiseError):
+            return False
+
+        def conclude(answer: Answer | Exception) -> None:
+            route = _ROUTE if exchange.name is None else _NAMED_ROUTE
+            if isinstance(answer, Exception):
+                reply = refusal_for(answer, route).reply()
+            else:
+                try:
+                    reply = self._predicting.conclude(model, row, answer, options, started)
+                except Exception as error:  # noqa: BLE001  it is told; the rows valued beside this one go on
+                    reply = refusal_for(error, route).reply()
+            exchange.reply(reply)
+            self._tally.request(route, "POST", reply.status, time.perf_counter() - started)
+
+        self._batcher.submit(model, row, options.level, conclude)
+        return True
