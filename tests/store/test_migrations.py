@@ -69,6 +69,12 @@ def test_a_newer_database_is_refused_and_left_as_it_is(database):
     assert not database.status().up_to_date
 
 
+def test_the_newest_step_is_the_one_that_is_named():
+    from appraise.store.revisions import _known
+
+    assert _known()[0] == newest_revision()
+
+
 def test_every_step_can_be_undone(database):
     from alembic import command
     from alembic.config import Config

@@ -23,6 +23,7 @@ from types import FrameType
 
 from appraise import logs
 from appraise.errors import AppraiseError, RegistryError, SettingsError, UnknownModelError
+from appraise.jobs.db import close, prepared
 from appraise.registry.mlflow_registry import Registry
 from appraise.serving.keys import KeyFile
 from appraise.serving.models import Shelf
@@ -31,7 +32,11 @@ from appraise.serving.rest.guard import Guard
 from appraise.serving.rest.limits import Limits
 from appraise.serving.rest.server import run_server
 from appraise.serving.rest.service import Service
+from appraise.serving.rest.storing import StoredFeatures
 from appraise.serving.source import RegistrySource
+from appraise.serving.stored import FeatureAges
+from appraise.store.database import Database
+from appraise.store.lookup import FeatureLookup
 
 _log = logs.get_logger(__name__)
 
@@ -52,6 +57,8 @@ class ServePlan:
         host, port: where to listen; port 0 takes a free one.
         workers: processes.
         insecure: serve other machines without keys.
+        database: where stored features are; None serves without them.
+        feature_ages: how old they may be.
         limits: what is allowed.
         drain_seconds: how long to answer as not ready before the end.
         finish_seconds: how long requests that have begun may take then.
@@ -65,6 +72,8 @@ class ServePlan:
     port: int = 8000
     workers: int = 1
     insecure: bool = False
+    database: Database | None = None
+    feature_ages: FeatureAges = field(default_factory=FeatureAges)
     limits: Limits = field(default_factory=Limits)
     drain_seconds: float = 0.0
     finish_seconds: float = 10.0
@@ -135,24 +144,25 @@ def serve(plan: ServePlan, *, announce: Callable[[Serving], None]) -> None:
         host, port = listener.getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         if plan.workers == 1:
-            with _logs_handed_over():
+            with _logs_handed_over(), prepared(plan.database):
                 _serve_alone(plan, listener, url, announce)
         else:
-            _Supervisor(plan, listener, url, announce).run()
+            with prepared(plan.database):
+                _Supervisor(plan, listener, url, announce).run()
 
 
 def _serve_alone(plan: ServePlan, listener: socket.socket, url: str, announce: Callable[[Serving], None]) -> None:
     shelf = Shelf(RegistrySource(plan.registry), plan.names)
     asked = shelf.open()
-    service = _service(plan, shelf, Crew())
-    run_server(
-        service,
-        listener,
-        ask_registry=not asked,
-        drain_seconds=plan.drain_seconds,
-        finish_seconds=plan.finish_seconds,
-        announce=lambda: announce(_serving(plan, shelf, url, keys=service.guard.required)),
-    )
+    with _service(plan, shelf, Crew()) as service:
+        run_server(
+            service,
+            listener,
+            ask_registry=not asked,
+            drain_seconds=plan.drain_seconds,
+            finish_seconds=plan.finish_seconds,
+            announce=lambda: announce(_serving(plan, shelf, url, keys=service.guard.required)),
+        )
 
 
 def _serving(plan: ServePlan, shelf: Shelf, url: str, *, keys: bool) -> Serving:
@@ -161,9 +171,27 @@ def _serving(plan: ServePlan, shelf: Shelf, url: str, *, keys: bool) -> Serving:
     return Serving(url, models, lineup.default, plan.workers, keys)
 
 
-def _service(plan: ServePlan, shelf: Shelf, crew: Crew) -> Service:
+@contextmanager
+def _service(plan: ServePlan, shelf: Shelf, crew: Crew) -> Iterator[Service]:
+    """What the routes of one worker share, its connections closed at the end."""
     guard = Guard(plan.keys, rate_per_second=plan.limits.rate_per_second, workers=plan.workers)
-    return Service(shelf, plan.limits, guard, crew, plan.registry.tracking_uri, plan.home)
+    lookup = None if plan.database is None else FeatureLookup(plan.database)
+    stored = StoredFeatures(lookup, plan.feature_ages)
+    try:
+        yield Service(
+            shelf,
+            plan.limits,
+            guard,
+            crew,
+            plan.registry.tracking_uri,
+            plan.home,
+            database=plan.database,
+            stored=stored,
+        )
+    finally:
+        stored.close()
+        if plan.database is not None:
+            close(plan.database)
 
 
 class _Supervisor:
@@ -267,16 +295,16 @@ def _work(plan: ServePlan, listener: socket.socket, folder: Path, parent: int, a
         except AppraiseError as error:
             _log.error("a worker has no model to serve", reason=error.message)
             raise SystemExit(1) from error
-        service = _service(plan, shelf, crew)
-        run_server(
-            service,
-            listener,
-            ask_registry=ask_registry,
-            drain_seconds=plan.drain_seconds,
-            finish_seconds=plan.finish_seconds,
-            announce=lambda: crew.report(service.tally.snapshot()),
-            parent=parent,
-        )
+        with _service(plan, shelf, crew) as service:
+            run_server(
+                service,
+                listener,
+                ask_registry=ask_registry,
+                drain_seconds=plan.drain_seconds,
+                finish_seconds=plan.finish_seconds,
+                announce=lambda: crew.report(service.tally.snapshot()),
+                parent=parent,
+            )
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import os
 import pwd
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -109,7 +110,7 @@ class EmbeddedServer:
                 return
             else:
                 if self.socket_folder() is not None:
-                    self._control("stop", "-m", "fast", seconds=_STOP_SECONDS)
+                    self._stop()
             finally:
                 os.close(held)
 
@@ -125,7 +126,7 @@ class EmbeddedServer:
             if self.socket_folder() is None:
                 return False
             self._stopped.touch()
-            self._control("stop", "-m", "fast", seconds=_STOP_SECONDS)
+            self._stop()
         return True
 
     def socket_folder(self) -> Path | None:
@@ -198,7 +199,7 @@ class EmbeddedServer:
         options = f"-k {shlex.quote(str(place))} -p {_PORT}"
         while True:
             try:
-                self._control("start", "-o", options, seconds=_START_SECONDS)
+                self._launch(options)
                 break
             except StoreError as error:
                 # Backends of a server that was killed need a moment to notice.
@@ -220,7 +221,6 @@ class EmbeddedServer:
             new.mkdir(mode=0o700)
             account = _account()
             if account is not None:
-                _make_reachable(new)
                 os.chown(new, account.pw_uid, account.pw_gid)
             settings = [part for name, value in self._options.items() for part in ("--set", f"{name}={value}")]
             encoding = ("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
@@ -265,27 +265,36 @@ class EmbeddedServer:
             raise StoreError(f"the socket's folder {place} cannot be made: {error.strerror}") from error
         return place
 
-    def _control(self, action: str, *arguments: str, seconds: int) -> None:
-        log = ("-l", str(self._data / "start.log")) if action == "start" else ()
-        before = {"start": "started", "stop": "stopped"}[action]
+    def _launch(self, options: str) -> None:
+        seconds, log = _START_SECONDS, str(self._data / "start.log")
+        words = ("start", "-w", "-t", str(seconds), "-D", str(self._data), "-l", log, "-o", options)
         try:
-            self._run(
-                "pg_ctl",
-                action,
-                "-w",
-                "-t",
-                str(seconds),
-                "-D",
-                str(self._data),
-                *log,
-                *arguments,
-                seconds=seconds + 10,
-            )
+            self._run("pg_ctl", *words, seconds=seconds + 10)
         except StoreError as error:
             raise StoreError(
-                f"the embedded PostgreSQL in {self.folder} cannot be {before}: {self._reason() or error.message}",
+                f"the embedded PostgreSQL in {self.folder} cannot be started: {self._reason() or error.message}",
                 hint=self._log_hint(),
             ) from error
+
+    def _stop(self) -> None:
+        """End the server as an administrator does: transactions under way are rolled back, the rest is written."""
+        file = self._data / "postmaster.pid"
+        deadline = time.monotonic() + _STOP_SECONDS
+        try:
+            os.kill(int(file.read_text(encoding="utf-8").splitlines()[0]), signal.SIGINT)
+        except (ProcessLookupError, FileNotFoundError):
+            return
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"the embedded PostgreSQL in {self.folder} cannot be stopped: {error}", hint=self._log_hint()
+            ) from error
+        while file.exists():
+            if time.monotonic() > deadline:
+                raise StoreError(
+                    f"the embedded PostgreSQL in {self.folder} did not stop within {_STOP_SECONDS} s",
+                    hint=self._log_hint(),
+                )
+            time.sleep(0.02)
 
     def _reason(self) -> str | None:
         """What the server itself said last of why it does not start."""
@@ -311,6 +320,7 @@ class EmbeddedServer:
         path = program(name)
         if account is not None:
             _make_reachable(path)
+            _make_reachable(self._data)
         try:
             done = subprocess.run(  # noqa: S603  a program of the wheel, with arguments from here
                 [str(path), *arguments],

@@ -134,6 +134,7 @@ class FeatureLookup:
             try:
                 with store_errors(self._database.address):
                     if connection is None:
+                        self._database.check()
                         connection = self._database.dedicated(autocommit=True)
                         connection.execute(f"SET statement_timeout = {round(ANSWER_SECONDS * 1000)}")
                     found = latest_features(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appraise.errors import StoreRevisionError
-from appraise.store.migrations import VERSION_TABLE
+from appraise.store.migrations import NEWEST, VERSION_TABLE
 
 if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
@@ -19,7 +19,7 @@ _LOCK = 0x61707072_61697365
 
 def newest_revision() -> str:
     """The revision that this version of Appraise knows."""
-    return _known()[0]
+    return NEWEST
 
 
 def current_revision(connection: Connection) -> str | None:
@@ -39,10 +39,10 @@ def check_revision(revision: str | None, address: str) -> None:
     Raises:
         StoreRevisionError: they are older, newer or missing.
     """
-    newest, known = newest_revision(), _known()
+    newest = newest_revision()
     if revision == newest:
         return
-    if revision is not None and revision not in known:
+    if revision is not None and revision not in _known():
         raise unknown_revision(revision, address)
     what = "has no tables yet" if revision is None else f"has revision {revision}, this version needs {newest}"
     raise StoreRevisionError(f"the database {address} {what}", hint="bring it up to date: appraise db upgrade")

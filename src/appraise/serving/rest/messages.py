@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -38,6 +38,13 @@ class Contribution(msgspec.Struct):
 _Base = Annotated[float, Meta(description="What the model says of a home that it knows nothing of.")]
 
 
+FeatureSources = Annotated[
+    dict[str, Literal["request", "store", "nowhere"]],
+    Meta(description="Where each input came from; said where the request names a user or gives values by position."),
+]
+FeatureTimes = Annotated[dict[str, dt.datetime], Meta(description="Since when each stored value holds.")]
+
+
 class Prediction(msgspec.Struct):
     """The estimate of one home."""
 
@@ -53,6 +60,12 @@ class Prediction(msgspec.Struct):
     warnings: Annotated[tuple[str, ...], Meta(description="Such as a value outside all that was seen in training.")]
     input_features: dict[str, Any]
     processing_time_ms: float
+    user_id: (
+        Annotated[str, Meta(description="Whose stored features counted, where the request named somebody.")]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
+    feature_sources: FeatureSources | msgspec.UnsetType = msgspec.UNSET
+    feature_times: FeatureTimes | msgspec.UnsetType = msgspec.UNSET
     base: (
         Annotated[float, Meta(description="What the model says of a home that it knows nothing of.")]
         | msgspec.UnsetType
@@ -79,6 +92,9 @@ class Valued(msgspec.Struct, tag="valued", tag_field="status"):
     prediction_interval: Interval
     confidence_score: float
     warnings: tuple[str, ...]
+    user_id: str | msgspec.UnsetType = msgspec.UNSET
+    feature_sources: FeatureSources | msgspec.UnsetType = msgspec.UNSET
+    feature_times: FeatureTimes | msgspec.UnsetType = msgspec.UNSET
 
 
 class Refused(msgspec.Struct, tag="refused", tag_field="status"):

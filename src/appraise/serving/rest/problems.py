@@ -13,6 +13,7 @@ from appraise.errors import (
     Problem,
     RegistryError,
     RowError,
+    StoreError,
     UnknownModelError,
 )
 from appraise.logs import get_logger
@@ -100,7 +101,7 @@ def refusal_of(error: AppraiseError) -> Refusal:
             return refused_rows(error.problems, hint=error.hint)
         case UnknownModelError():
             status = HTTPStatus.NOT_FOUND
-        case RegistryError() | BundleError():
+        case RegistryError() | BundleError() | StoreError():
             status = HTTPStatus.SERVICE_UNAVAILABLE
         case _:
             status = HTTPStatus.UNPROCESSABLE_ENTITY

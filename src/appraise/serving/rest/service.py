@@ -14,7 +14,10 @@ from appraise.serving.models import Lineup, Shelf
 from appraise.serving.rest.crew import Crew
 from appraise.serving.rest.guard import Guard
 from appraise.serving.rest.limits import Limits
+from appraise.serving.rest.storing import StoredFeatures
 from appraise.serving.rest.tally import Tally
+from appraise.serving.stored import FeatureAges
+from appraise.store.database import Database
 
 _log = get_logger(__name__)
 
@@ -33,6 +36,8 @@ class Service:
         crew: the other workers.
         registry_address: where models are registered, for the detailed health.
         home: the folder that holds all state, for the detailed health.
+        database: where stored features are; None in a service without one.
+        stored: fills requests with them.
         tally: what is counted.
         batcher: values rows that wait together.
         started: when, by the clock of `time.monotonic`.
@@ -46,6 +51,8 @@ class Service:
     crew: Crew
     registry_address: str
     home: Path
+    database: Database | None = None
+    stored: StoredFeatures = field(default_factory=lambda: StoredFeatures(None, FeatureAges()))
     tally: Tally = field(default_factory=Tally)
     batcher: Batcher = field(init=False)
     started: float = field(default_factory=time.monotonic)
