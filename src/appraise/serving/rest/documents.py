@@ -46,7 +46,7 @@ class Documents:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._written: tuple[Lineup, bytes] | None = None
+        self._written: tuple[Lineup, bool, bytes] | None = None
 
     def routes(self) -> tuple[tuple[str, Any], ...]:
         """Paths and handlers."""
@@ -55,14 +55,15 @@ class Documents:
 
     def openapi(self) -> dict[str, Any]:
         """The document of what is served now."""
-        return build_document(self._service.shelf.lineup, self._service.limits)
+        service = self._service
+        return build_document(service.shelf.lineup, service.limits, keyed=service.guard.required)
 
     async def document(self, _scope: Scope, _receive: Receive) -> Reply:
-        """The document as JSON, written once for each lineup."""
-        lineup = self._service.shelf.lineup
-        if self._written is None or self._written[0] is not lineup:
-            self._written = lineup, msgspec.json.encode(self.openapi())
-        return Reply(self._written[1])
+        """The document as JSON, written anew when the lineup changes, and when the first key is made."""
+        lineup, keyed = self._service.shelf.lineup, self._service.guard.required
+        if self._written is None or self._written[0] is not lineup or self._written[1] is not keyed:
+            self._written = lineup, keyed, msgspec.json.encode(self.openapi())
+        return Reply(self._written[2])
 
     async def page(self, _scope: Scope, _receive: Receive) -> Reply:
         """The page."""

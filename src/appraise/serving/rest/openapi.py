@@ -42,12 +42,13 @@ _PROBLEMS = {
 }
 
 
-def build_document(lineup: Lineup, limits: Limits) -> Json:
+def build_document(lineup: Lineup, limits: Limits, *, keyed: bool) -> Json:
     """The document.
 
     Args:
         lineup: what is served.
         limits: what is allowed.
+        keyed: whether an API key is asked for.
     """
     champions = {model.name: model for model in lineup.champions()}
     _, components = msgspec.json.schema_components(_ANSWERS, ref_template="#/components/schemas/{name}")
@@ -81,7 +82,8 @@ def build_document(lineup: Lineup, limits: Limits) -> Json:
                 "bearer": {"type": "http", "scheme": "bearer"},
             },
         },
-        "security": [{}, {"key": []}, {"bearer": []}],
+        # Without keys a service is open, and a key that is sent even so is not looked at.
+        "security": [{"key": []}, {"bearer": []}] if keyed else [{}, {"key": []}, {"bearer": []}],
     }
 
 
@@ -238,10 +240,10 @@ def _fixed_paths() -> Json:
     metrics = _answers("Problem", "Prometheus' text format.", keyed)
     metrics["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
     return {
-        "/": _get("service", "The service in short", _answers("Service", "The service.", ())),
-        "/health": _get("health", "Whether it is fit to serve", health),
-        "/health/live": _get("health", "Whether the process answers", _answers("Health", "It does.", ())),
-        "/health/ready": _get("health", "Whether requests should be sent here", health),
+        "/": _open("service", "The service in short", _answers("Service", "The service.", ())),
+        "/health": _open("health", "Whether it is fit to serve", health),
+        "/health/live": _open("health", "Whether the process answers", _answers("Health", "It does.", ())),
+        "/health/ready": _open("health", "Whether requests should be sent here", health),
         "/health/detailed": _get("health", "What the service leans on, each really asked", detailed),
         "/models": _get("models", "Models and versions", _answers("ServedModels", "What is served.", keyed)),
         "/metrics": _get("service", "Metrics of all workers", metrics),
@@ -253,6 +255,11 @@ def _fixed_paths() -> Json:
             }
         },
     }
+
+
+def _open(tag: str, summary: str, responses: Json) -> Json:
+    """A GET that asks for no key."""
+    return {"get": {**_get(tag, summary, responses)["get"], "security": []}}
 
 
 def _get(tag: str, summary: str, responses: Json) -> Json:
