@@ -151,6 +151,7 @@ def build_serve_plan(settings: Settings, *, names: tuple[str, ...] = (), insecur
         workers=serve.workers,
         insecure=insecure,
         database=build_database(settings),
+        log=build_log_plan(settings),
         feature_ages=FeatureAges(
             warn=dt.timedelta(days=settings.features.warn_after_days),
             refuse=dt.timedelta(days=settings.features.refuse_after_days),

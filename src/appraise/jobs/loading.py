@@ -45,7 +45,7 @@ class LoadingPlan:
 @contextmanager
 def loading(plan: LoadingPlan | None) -> Iterator[None]:
     """Load the prediction log in another process for as long as the block runs, and what is left at its end."""
-    if plan is None or plan.log.mode == "off":
+    if plan is None:
         yield
         return
     ended = threading.Event()

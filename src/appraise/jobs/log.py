@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from appraise.datasets.atomic import replacing
 from appraise.errors import DataError, OutputError, StoreError
@@ -160,7 +160,7 @@ def _write_export(sink: IO[bytes], rows: Iterator[list[tuple[Any, ...]]], advanc
     import pyarrow.parquet as pq
 
     schema, count = _schema(), 0
-    with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema, compression="zstd") as writer:
+    with pq.ParquetWriter(pa.PythonFile(cast(Any, sink), mode="w"), schema, compression="zstd") as writer:
         for some in rows:
             writer.write_table(_table(some, schema))
             count += len(some)
@@ -171,7 +171,7 @@ def _write_export(sink: IO[bytes], rows: Iterator[list[tuple[Any, ...]]], advanc
 def _schema() -> pa.Schema:
     import pyarrow as pa
 
-    kinds = {
+    kinds: dict[str, pa.DataType] = {
         "created_at": pa.timestamp("us", tz="UTC"),
         "level": pa.float64(),
         "estimate": pa.float64(),

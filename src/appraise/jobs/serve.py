@@ -22,20 +22,23 @@ from pathlib import Path
 from types import FrameType
 
 from appraise import logs
-from appraise.errors import AppraiseError, RegistryError, SettingsError, UnknownModelError
+from appraise.errors import AppraiseError, LogError, RegistryError, SettingsError, UnknownModelError
 from appraise.jobs.db import close, prepared
+from appraise.jobs.loading import LoadingPlan, loading
 from appraise.registry.mlflow_registry import Registry
 from appraise.serving.keys import KeyFile
 from appraise.serving.models import Shelf
 from appraise.serving.rest.crew import Crew
 from appraise.serving.rest.guard import Guard
 from appraise.serving.rest.limits import Limits
+from appraise.serving.rest.recording import Recorder
 from appraise.serving.rest.server import run_server
 from appraise.serving.rest.service import Service
 from appraise.serving.rest.storing import StoredFeatures
 from appraise.serving.source import RegistrySource
 from appraise.serving.stored import FeatureAges
 from appraise.store.database import Database
+from appraise.store.log import LogPlan, PredictionLog
 from appraise.store.lookup import FeatureLookup
 
 _log = logs.get_logger(__name__)
@@ -59,6 +62,7 @@ class ServePlan:
         insecure: serve other machines without keys.
         database: where stored features are; None serves without them.
         feature_ages: how old they may be.
+        log: how estimates are recorded; None records nothing.
         limits: what is allowed.
         drain_seconds: how long to answer as not ready before the end.
         finish_seconds: how long requests that have begun may take then.
@@ -74,6 +78,7 @@ class ServePlan:
     insecure: bool = False
     database: Database | None = None
     feature_ages: FeatureAges = field(default_factory=FeatureAges)
+    log: LogPlan | None = None
     limits: Limits = field(default_factory=Limits)
     drain_seconds: float = 0.0
     finish_seconds: float = 10.0
@@ -84,6 +89,13 @@ class ServePlan:
     def keys(self) -> KeyFile:
         """API keys."""
         return key_file(self.home)
+
+    @property
+    def loading(self) -> LoadingPlan | None:
+        """What brings the prediction log into the database; None where there is nothing to bring, or nowhere to."""
+        if self.log is None or self.log.mode == "off" or self.database is None:
+            return None
+        return LoadingPlan(self.log, self.database, self.log_level, self.log_format)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +144,7 @@ def serve(plan: ServePlan, *, announce: Callable[[Serving], None]) -> None:
     Raises:
         SettingsError: the address cannot be listened on, or other machines would be served without keys.
         UnknownModelError, RegistryError, BundleError: there is no model to serve.
+        LogError: estimates cannot be recorded.
     """
     has_keys = bool(plan.keys.read())
     if not has_keys and not plan.insecure and not _is_loopback(plan.host):
@@ -144,10 +157,10 @@ def serve(plan: ServePlan, *, announce: Callable[[Serving], None]) -> None:
         host, port = listener.getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         if plan.workers == 1:
-            with _logs_handed_over(), prepared(plan.database):
+            with _logs_handed_over(), prepared(plan.database), loading(plan.loading):
                 _serve_alone(plan, listener, url, announce)
         else:
-            with prepared(plan.database):
+            with prepared(plan.database), loading(plan.loading):
                 _Supervisor(plan, listener, url, announce).run()
 
 
@@ -177,6 +190,7 @@ def _service(plan: ServePlan, shelf: Shelf, crew: Crew) -> Iterator[Service]:
     guard = Guard(plan.keys, rate_per_second=plan.limits.rate_per_second, workers=plan.workers)
     lookup = None if plan.database is None else FeatureLookup(plan.database)
     stored = StoredFeatures(lookup, plan.feature_ages)
+    recorder = None if plan.log is None or plan.log.mode == "off" else Recorder(PredictionLog(plan.log))
     try:
         yield Service(
             shelf,
@@ -187,8 +201,11 @@ def _service(plan: ServePlan, shelf: Shelf, crew: Crew) -> Iterator[Service]:
             plan.home,
             database=plan.database,
             stored=stored,
+            recorder=recorder,
         )
     finally:
+        if recorder is not None:
+            recorder.close(seconds=plan.finish_seconds)
         stored.close()
         if plan.database is not None:
             close(plan.database)
@@ -295,16 +312,20 @@ def _work(plan: ServePlan, listener: socket.socket, folder: Path, parent: int, a
         except AppraiseError as error:
             _log.error("a worker has no model to serve", reason=error.message)
             raise SystemExit(1) from error
-        with _service(plan, shelf, crew) as service:
-            run_server(
-                service,
-                listener,
-                ask_registry=ask_registry,
-                drain_seconds=plan.drain_seconds,
-                finish_seconds=plan.finish_seconds,
-                announce=lambda: crew.report(service.tally.snapshot()),
-                parent=parent,
-            )
+        try:
+            with _service(plan, shelf, crew) as service:
+                run_server(
+                    service,
+                    listener,
+                    ask_registry=ask_registry,
+                    drain_seconds=plan.drain_seconds,
+                    finish_seconds=plan.finish_seconds,
+                    announce=lambda: crew.report(service.tally.snapshot()),
+                    parent=parent,
+                )
+        except LogError as error:
+            _log.error("a worker cannot record estimates", reason=error.message)
+            raise SystemExit(1) from error
 
 
 @contextmanager

@@ -62,6 +62,8 @@ class Endpoint:
             if self._need is not None and self._service.guard.required:
                 self._service.guard.admit(scope, self._need)
             reply = await self._handler(scope, receive)
+            if reply.after is not None:
+                await reply.after
         except ClientGoneError:
             return
         except Exception as error:  # noqa: BLE001  the last resort: the client gets an answer, the log the traceback
@@ -150,6 +152,8 @@ def build_app(service: Service, *, ask_registry: bool = False) -> Gate:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         if ask_registry:
             service.refreshing = asyncio.create_task(service.refresh())
+        if service.recorder is not None:
+            service.recorder.open()
         watching = asyncio.create_task(service.watch())
         yield
         watching.cancel()

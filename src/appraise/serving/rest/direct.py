@@ -7,7 +7,9 @@ which rows that wait are valued together. Whatever is not like that takes the wa
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Awaitable
 from typing import Protocol
 
 from appraise.errors import AppraiseError
@@ -15,7 +17,7 @@ from appraise.serving.batching import Answer
 from appraise.serving.rest.codec import decode_object
 from appraise.serving.rest.http import JSON, Header, Reply, Scope
 from appraise.serving.rest.parameters import SINGLE, options_of
-from appraise.serving.rest.predicting import Predicting, check_rows
+from appraise.serving.rest.predicting import Predicting, check_rows, needs_store
 from appraise.serving.rest.problems import Refusal, refusal_for
 from appraise.serving.rest.service import Service
 
@@ -64,6 +66,8 @@ class Direct:
         self._batcher = service.batcher
         self._tally = service.tally
         self._cross_origin = bool(service.limits.cors_origins)
+        #: Answers that wait for something; a task that nobody holds may be lost.
+        self._later: set[asyncio.Future[None]] = set()
 
     def takes(self, url: bytes, headers: list[Header]) -> tuple[str | None, bytes] | None:
         """The model's name and the query of a POST request that may be answered here; None for others.
@@ -100,7 +104,7 @@ class Direct:
             if model is None or options.explain or options.comparables or self._batcher.is_full:
                 return False
             row = decode_object(exchange.body)
-            if check_rows(model, [row]):
+            if needs_store(row) or check_rows(model, [row]):
                 return False
             if self._guard.required:
                 self._guard.admit(exchange.scope, "predict")
@@ -113,11 +117,28 @@ class Direct:
                 reply = refusal_for(answer, route).reply()
             else:
                 try:
-                    reply = self._predicting.conclude(model, row, answer, options, started)
+                    reply = self._predicting.conclude(exchange.scope, model, row, answer, options, started)
                 except Exception as error:  # noqa: BLE001  it is told; the rows valued beside this one go on
                     reply = refusal_for(error, route).reply()
-            exchange.reply(reply)
-            self._tally.request(route, "POST", reply.status, time.perf_counter() - started)
+            if reply.after is None:
+                self._send(exchange, reply, route, started)
+            else:
+                task = asyncio.ensure_future(self._send_later(exchange, reply, reply.after, route, started))
+                self._later.add(task)
+                task.add_done_callback(self._later.discard)
 
         self._batcher.submit(model, row, options.level, conclude)
         return True
+
+    def _send(self, exchange: Exchange, reply: Reply, route: str, started: float) -> None:
+        exchange.reply(reply)
+        self._tally.request(route, "POST", reply.status, time.perf_counter() - started)
+
+    async def _send_later(
+        self, exchange: Exchange, reply: Reply, after: Awaitable[None], route: str, started: float
+    ) -> None:
+        try:
+            await after
+        except Exception as error:  # noqa: BLE001  it is told
+            reply = refusal_for(error, route).reply()
+        self._send(exchange, reply, route, started)

@@ -84,6 +84,7 @@ class Guard:
             Refusal: 401 without a valid key, 403 for one without the scope, 429 for one that asks too often.
         """
         key = self._key_of(scope)
+        scope["appraise.caller"] = key.name
         if needed not in key.scopes:
             raise Refusal(
                 HTTPStatus.FORBIDDEN,

@@ -23,13 +23,19 @@ SECURITY_HEADERS: tuple[Header, ...] = (
 
 
 class Reply(NamedTuple):
-    """An answer, whole."""
+    """An answer, whole.
+
+    Attributes:
+        body, status, media_type, headers, security: what is sent.
+        after: what must have come about before it is sent; it raises where something else is to be answered.
+    """
 
     body: bytes
     status: int = 200
     media_type: bytes = JSON
     headers: tuple[Header, ...] = ()
     security: tuple[Header, ...] = SECURITY_HEADERS
+    after: Awaitable[None] | None = None
 
 
 class ClientGoneError(Exception):

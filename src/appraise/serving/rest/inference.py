@@ -98,11 +98,11 @@ class Inference:
             document = tensors.split(body, length)
         model = await self._model(scope)
         try:
-            return await self._service.batcher.run(lambda: self._infer(document, model))
+            return await self._service.batcher.run(lambda: self._infer(scope, document, model))
         except Overloaded as error:
             raise overloaded() from error
 
-    def _infer(self, document: dict[str, Any], model: LoadedModel) -> Reply:
+    def _infer(self, scope: Scope, document: dict[str, Any], model: LoadedModel) -> Reply:
         rows = _rows(document, self._service.limits.max_batch_rows)
         wanted = _wanted(document)
         problems = check_rows(model, rows)
@@ -112,6 +112,10 @@ class Inference:
         estimates = value_rows(model, rows, 0.9)
         self._service.tally.batched(len(rows))
         self._service.tally.valued(model.name, model.version, len(rows))
+        request_id = document.get("id") or str(uuid.uuid4())
+        if self._service.recorder is not None:
+            options = Options(version=scope["path_params"].get("version"))
+            self._service.recorder.answered_rows(scope, model, options, rows, estimates, request_id=str(request_id))
         columns = {
             "estimate": estimates.estimate,
             "lower": estimates.lower,
@@ -121,7 +125,7 @@ class Inference:
         answer: dict[str, Any] = {
             "model_name": model.name,
             "model_version": model.version,
-            "id": document.get("id") or str(uuid.uuid4()),
+            "id": request_id,
             "outputs": [
                 {"name": name, "datatype": "FP64", "shape": [len(rows)], "data": columns[name].tolist()}
                 for name in wanted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -23,12 +23,16 @@ from appraise.serving.rest.parameters import BATCH, SINGLE, Options, options_of
 from appraise.serving.rest.problems import Refusal, field_error, overloaded, refused_rows
 from appraise.serving.rest.service import Service
 from appraise.serving.rest.stamps import new_id, now
+from appraise.serving.stored import POSITIONAL, USER, Completed, is_asked
 
 _encoder = msgspec.json.Encoder()
 
 #: Rows of a batch that are valued in one call: few enough that the threads beside it get their turn.
 _PIECE = 512
 _LONGEST_NAME = 200
+
+#: A row with its stored features, or what is wrong with it.
+Stored = Completed | tuple[Problem, ...]
 
 
 class Predicting:
@@ -44,6 +48,8 @@ class Predicting:
         self._batcher = service.batcher
         self._limits = service.limits
         self._tally = service.tally
+        self._stored = service.stored
+        self._recorder = service.recorder
 
     async def single(self, scope: Scope, receive: Receive, name: str | None = None) -> Reply:
         """Value one home."""
@@ -51,9 +57,13 @@ class Predicting:
         options = options_of(scope["query_string"], SINGLE)
         row = decode_object(await self.body(scope, receive))
         model = await self.model(options, name)
+        stored: Completed | None = None
+        if needs_store(row) and is_asked(model.spec, row):
+            stored = await self._stored.complete(model, row)
+            row = stored.row
         problems = check_rows(model, [row])
         if problems:
-            raise refused_rows(problems)
+            raise refused_rows(problems if stored is None else stored.blamed(problems))
         try:
             answer = await self._batcher.value(model, row, options.level)
         except Overloaded as error:
@@ -65,38 +75,49 @@ class Predicting:
             nearest = _comparables(model, row, options.comparables)
         if options.explain:
             base, contributions = await asyncio.to_thread(_explained, model, row, answer.estimate)
-        return self.conclude(
-            model, row, answer, options, started, base=base, contributions=contributions, comparables=nearest
-        )
+        more: dict[str, Any] = {"base": base, "contributions": contributions, "comparables": nearest}
+        if stored is not None:
+            more |= _origins(stored)
+            answer = answer._replace(warnings=(*answer.warnings, *stored.warnings))
+        return self.conclude(scope, model, row, answer, options, started, **more)
 
     def conclude(
-        self, model: LoadedModel, row: dict[str, Any], answer: Answer, options: Options, started: float, **more: Any
+        self,
+        scope: Scope,
+        model: LoadedModel,
+        row: dict[str, Any],
+        answer: Answer,
+        options: Options,
+        started: float,
+        **more: Any,
     ) -> Reply:
-        """Count an estimate and tell it: the one place that every single one comes to.
+        """Count an estimate, record it and tell it: the one place that every single one comes to.
 
         Args:
+            scope: of the request.
             model, row, answer, options: what was valued, and how.
             started: when the request came, by `time.perf_counter`.
             more: further fields of `messages.Prediction`.
         """
         self._tally.valued(model.name, model.version, 1)
-        return Reply(
-            _encoder.encode(
-                messages.Prediction(
-                    prediction=answer.estimate,
-                    prediction_id=new_id(),
-                    model_name=model.name,
-                    model_version=model.version,
-                    timestamp=now(),
-                    prediction_interval=messages.Interval(answer.lower, answer.upper, options.level),
-                    confidence_score=answer.confidence,
-                    warnings=answer.warnings,
-                    input_features=row,
-                    processing_time_ms=round((time.perf_counter() - started) * 1e3, 3),
-                    **more,
-                )
+        body = _encoder.encode(
+            messages.Prediction(
+                prediction=answer.estimate,
+                prediction_id=new_id(),
+                model_name=model.name,
+                model_version=model.version,
+                timestamp=now(),
+                prediction_interval=messages.Interval(answer.lower, answer.upper, options.level),
+                confidence_score=answer.confidence,
+                warnings=answer.warnings,
+                input_features=row,
+                processing_time_ms=round((time.perf_counter() - started) * 1e3, 3),
+                **more,
             )
         )
+        if self._recorder is None:
+            return Reply(body)
+        return Reply(body, after=self._recorder.answered(scope, model, options, body))
 
     async def batch(self, scope: Scope, receive: Receive, name: str | None = None) -> Reply:
         """Value many homes, each answered or refused on its own."""
@@ -104,7 +125,7 @@ class Predicting:
         body = await self.body(scope, receive)
         model = await self.model(options, name)
         try:
-            return await self._batcher.run(lambda: self._value_batch(body, model, options.level))
+            return await self._batcher.run(lambda: self._value_batch(scope, body, model, options))
         except Overloaded as error:
             raise overloaded() from error
 
@@ -182,35 +203,39 @@ class Predicting:
         found = lineup.find(self._wanted(options, name, lineup), version=options.version, alias=options.alias)
         return found if isinstance(found, LoadedModel) else None
 
-    def _value_batch(self, body: bytes, model: LoadedModel, level: float) -> Reply:
+    def _value_batch(self, scope: Scope, body: bytes, model: LoadedModel, options: Options) -> Reply:
         started = time.perf_counter()
         rows, batch_name = self._read_batch(decode_object(body))
-        checked = [_problems_of(model, row, position) for position, row in enumerate(rows)]
+        asked = any(type(row) is dict and (USER in row or POSITIONAL in row) for row in rows)
+        stored = self._stored.complete_batch(model, rows) if asked else {}
+        for position, one in stored.items():
+            if isinstance(one, Completed):
+                rows[position] = one.row
+        checked = [_problems_of(model, row, position, stored.get(position)) for position, row in enumerate(rows)]
         accepted = [row for row, problems in zip(rows, checked, strict=True) if not problems]
         answers: list[Answer] = []
         for start in range(0, len(accepted), _PIECE):
             piece = accepted[start : start + _PIECE]
-            answers += answers_of(value_rows(model, piece, level))
+            answers += answers_of(value_rows(model, piece, options.level))
             self._tally.batched(len(piece))
-        results = _results(checked, answers, level)
+        results = _results(checked, answers, options.level, stored)
         self._tally.valued(model.name, model.version, len(accepted))
         self._tally.refused(model.name, len(rows) - len(accepted))
-        return Reply(
-            _encoder.encode(
-                messages.BatchPrediction(
-                    batch_id=new_id(),
-                    batch_name=batch_name,
-                    model_name=model.name,
-                    model_version=model.version,
-                    timestamp=now(),
-                    rows=len(rows),
-                    valued=len(accepted),
-                    refused=len(rows) - len(accepted),
-                    results=results,
-                    processing_time_ms=round((time.perf_counter() - started) * 1e3, 3),
-                )
-            )
+        batch = messages.BatchPrediction(
+            batch_id=new_id(),
+            batch_name=batch_name,
+            model_name=model.name,
+            model_version=model.version,
+            timestamp=now(),
+            rows=len(rows),
+            valued=len(accepted),
+            refused=len(rows) - len(accepted),
+            results=results,
+            processing_time_ms=round((time.perf_counter() - started) * 1e3, 3),
         )
+        if self._recorder is not None:
+            self._recorder.answered_batch(scope, model, options, batch, rows)
+        return Reply(_encoder.encode(batch))
 
     def _read_batch(self, document: dict[str, Any]) -> tuple[list[Any], str | None]:
         errors = [
@@ -237,6 +262,11 @@ class Predicting:
         return rows, name
 
 
+def needs_store(row: dict[str, Any]) -> bool:
+    """Whether a row may name somebody whose stored features count, or gives its values by position."""
+    return USER in row or POSITIONAL in row
+
+
 def check_rows(model: LoadedModel, rows: Sequence[dict[str, Any]]) -> list[Problem]:
     """Everything that is wrong with rows of JSON."""
     try:
@@ -249,14 +279,24 @@ def check_rows(model: LoadedModel, rows: Sequence[dict[str, Any]]) -> list[Probl
         ]
 
 
-def _problems_of(model: LoadedModel, row: Any, position: int) -> tuple[messages.FieldError, ...]:
+def _problems_of(
+    model: LoadedModel, row: Any, position: int, stored: Stored | None = None
+) -> tuple[messages.FieldError, ...]:
+    if isinstance(stored, tuple):
+        return tuple(field_error(problem, row=position) for problem in stored)
     if type(row) is not dict:
         return (messages.FieldError(None, "must be an object of fields", shown(row), position),)
-    return tuple(field_error(problem, row=position) for problem in check_rows(model, [row]))
+    problems = check_rows(model, [row])
+    return tuple(
+        field_error(problem, row=position) for problem in (problems if stored is None else stored.blamed(problems))
+    )
 
 
 def _results(
-    checked: Sequence[tuple[messages.FieldError, ...]], answers: Sequence[Answer], level: float
+    checked: Sequence[tuple[messages.FieldError, ...]],
+    answers: Sequence[Answer],
+    level: float,
+    stored: Mapping[int, Stored],
 ) -> list[messages.Valued | messages.Refused]:
     remaining = iter(answers)
     results: list[messages.Valued | messages.Refused] = []
@@ -265,6 +305,8 @@ def _results(
             results.append(messages.Refused(position, errors))
             continue
         answer = next(remaining)
+        found = stored.get(position)
+        completed = found if isinstance(found, Completed) else None
         results.append(
             messages.Valued(
                 row=position,
@@ -272,7 +314,8 @@ def _results(
                 prediction_id=new_id(),
                 prediction_interval=messages.Interval(answer.lower, answer.upper, level),
                 confidence_score=answer.confidence,
-                warnings=answer.warnings,
+                warnings=answer.warnings if completed is None else (*answer.warnings, *completed.warnings),
+                **_origins(completed),
             )
         )
     return results
@@ -283,6 +326,14 @@ def _comparables(model: LoadedModel, row: dict[str, Any], count: int) -> tuple[m
         messages.Comparable(sale.price, sale.date, sale.distance_km, sale.likeness, sale.attributes)
         for sale in model.predictor.comparables(row, count=count)
     )
+
+
+def _origins(stored: Completed | None) -> dict[str, Any]:
+    """What an answer says of where its inputs came from."""
+    if stored is None:
+        return {}
+    user = msgspec.UNSET if stored.user_id is None else stored.user_id
+    return {"user_id": user, "feature_sources": stored.origins, "feature_times": stored.times}
 
 
 def _explained(

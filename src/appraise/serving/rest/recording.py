@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 
 from appraise.errors import LogError, LogFullError
+from appraise.serving.batching import answers_of
 from appraise.serving.models import LoadedModel
+from appraise.serving.predictor import Estimates
+from appraise.serving.rest import messages
 from appraise.serving.rest.http import Scope
 from appraise.serving.rest.parameters import Options
 from appraise.serving.rest.problems import Refusal
+from appraise.serving.rest.stamps import new_id, now
 from appraise.store.log import LogState, PredictionLog
-from appraise.store.records import Served
+from appraise.store.records import Served, ServedInterval
 
 #: Requests that may wait for room in the log at a time; beyond it they are refused at once.
 _MOST_HELD = 1024
@@ -23,7 +28,7 @@ _MOST_TAILS = 1024
 
 
 class Recorder:
-    """Records the estimates of one worker. All but `answered_many` and `close` belong to the event loop.
+    """Records the estimates of one worker. `answered` belongs to the event loop, the other calls to other threads.
 
     Args:
         log: where they go.
@@ -67,12 +72,81 @@ class Recorder:
             return self._when_there_is_room(record)
         return self._settling(number) if self._sync else None
 
-    def answered_many(self, records: Iterable[Served]) -> None:
+    def answered_batch(
+        self,
+        scope: Scope,
+        model: LoadedModel,
+        options: Options,
+        batch: messages.BatchPrediction,
+        rows: Sequence[Mapping[str, Any]],
+    ) -> None:
         """Record the answers of a batch, in its own thread.
+
+        Args:
+            scope, model, options: of the request.
+            batch: what will be sent.
+            rows: as they were valued, by their position.
 
         Raises:
             Refusal: they cannot be recorded.
         """
+        origin = self._origin(scope, model, options)
+        self._answered(
+            Served(
+                prediction_id=one.prediction_id,
+                timestamp=batch.timestamp,
+                model_name=batch.model_name,
+                model_version=batch.model_version,
+                prediction=one.prediction,
+                prediction_interval=ServedInterval(
+                    one.prediction_interval.lower, one.prediction_interval.upper, one.prediction_interval.level
+                ),
+                confidence_score=one.confidence_score,
+                warnings=one.warnings,
+                input_features=dict(rows[one.row]),
+                batch_id=batch.batch_id,
+                user_id=_given(one.user_id),
+                feature_sources=_given(one.feature_sources),
+                **origin,
+            )
+            for one in batch.results
+            if isinstance(one, messages.Valued)
+        )
+
+    def answered_rows(
+        self,
+        scope: Scope,
+        model: LoadedModel,
+        options: Options,
+        rows: Sequence[Mapping[str, Any]],
+        estimates: Estimates,
+        *,
+        request_id: str,
+    ) -> None:
+        """Record the estimates of rows that are answered together, in another thread than the event loop's.
+
+        Raises:
+            Refusal: they cannot be recorded.
+        """
+        origin = self._origin(scope, model, options)
+        self._answered(
+            Served(
+                prediction_id=new_id(),
+                timestamp=now(),
+                model_name=model.name,
+                model_version=model.version,
+                prediction=one.estimate,
+                prediction_interval=ServedInterval(one.lower, one.upper, estimates.level),
+                confidence_score=one.confidence,
+                warnings=one.warnings,
+                input_features=dict(row),
+                request_id=request_id,
+                **origin,
+            )
+            for row, one in zip(rows, answers_of(estimates), strict=True)
+        )
+
+    def _answered(self, records: Iterable[Served]) -> None:
         plan = self._log.plan
         try:
             self._log.append_all(records, seconds=plan.wait_seconds)
@@ -81,7 +155,7 @@ class Recorder:
         except LogError as error:
             raise _refused(error.message) from error
 
-    def origin(self, scope: Scope, model: LoadedModel, options: Options) -> dict[str, object]:
+    def _origin(self, scope: Scope, model: LoadedModel, options: Options) -> dict[str, Any]:
         """What a record says beside the answer."""
         return {
             "transport": "rest",
@@ -99,7 +173,7 @@ class Recorder:
         if tail is None:
             if len(self._tails) >= _MOST_TAILS:
                 self._tails.clear()
-            origin = {name: value for name, value in self.origin(scope, model, options).items() if value is not None}
+            origin = {name: value for name, value in self._origin(scope, model, options).items() if value is not None}
             tail = self._tails[key] = b"," + msgspec.json.encode(origin)[1:]
         return tail
 
@@ -157,6 +231,10 @@ class Recorder:
                 else:
                     future.set_exception(_refused(reason))
         self._unsettled.extendleft(reversed(earlier))
+
+
+def _given(value: Any) -> Any:
+    return None if value is msgspec.UNSET else value
 
 
 def _refused(reason: str) -> Refusal:

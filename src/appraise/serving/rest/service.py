@@ -14,6 +14,7 @@ from appraise.serving.models import Lineup, Shelf
 from appraise.serving.rest.crew import Crew
 from appraise.serving.rest.guard import Guard
 from appraise.serving.rest.limits import Limits
+from appraise.serving.rest.recording import Recorder
 from appraise.serving.rest.storing import StoredFeatures
 from appraise.serving.rest.tally import Tally
 from appraise.serving.stored import FeatureAges
@@ -38,6 +39,7 @@ class Service:
         home: the folder that holds all state, for the detailed health.
         database: where stored features are; None in a service without one.
         stored: fills requests with them.
+        recorder: records what is answered; None where nothing is.
         tally: what is counted.
         batcher: values rows that wait together.
         started: when, by the clock of `time.monotonic`.
@@ -53,6 +55,7 @@ class Service:
     home: Path
     database: Database | None = None
     stored: StoredFeatures = field(default_factory=lambda: StoredFeatures(None, FeatureAges()))
+    recorder: Recorder | None = None
     tally: Tally = field(default_factory=Tally)
     batcher: Batcher = field(init=False)
     started: float = field(default_factory=time.monotonic)
