@@ -14,7 +14,7 @@ from appraise.serving.streaming.reading import Reader
 from appraise.serving.streaming.scoring import Answering, ScoringSession
 from appraise.serving.streaming.tally import Tally
 from appraise.serving.streaming.topics import Topics, unknown_topic
-from appraise.serving.streaming.transactions import ClientsLostError
+from appraise.serving.streaming.transactions import ClientsLostError, Transaction
 
 if TYPE_CHECKING:
     from confluent_kafka import Producer
@@ -82,6 +82,8 @@ def scoring_session(
     answering: Answering,
     tally: Tally,
     limits: WorkerLimits,
+    *,
+    begin: Callable[..., Transaction] = Transaction,
 ) -> Callable[[], ScoringSession]:
     """What makes the clients of a scoring worker, and a session with them.
 
@@ -93,6 +95,7 @@ def scoring_session(
         answering: values requests.
         tally: what is counted.
         limits: batches and deadlines.
+        begin: makes a transaction, which begins at once.
     """
     dead_letters = topics.dead_letters(topics.requests)
 
@@ -111,7 +114,7 @@ def scoring_session(
                 "queue.buffering.max.messages": max(100_000, 4 * limits.batch),
             }
         )
-        _init_transactions(kafka, producer, limits.transaction_seconds + 15.0)
+        init_transactions(kafka, producer, limits.transaction_seconds + 15.0)
         consumer = kafka.consumer(group, _consumer_options(limits))
         reader = Reader(consumer, topics.requests, partition=partition)
         return ScoringSession(
@@ -122,6 +125,7 @@ def scoring_session(
             most=limits.batch,
             wait_seconds=limits.wait_seconds,
             transaction_seconds=limits.transaction_seconds,
+            begin=begin,
         )
 
     return open_session
@@ -179,7 +183,7 @@ def _consumer_options(limits: WorkerLimits) -> dict[str, str | int | bool]:
     }
 
 
-def _init_transactions(kafka: KafkaConfig, producer: Producer, seconds: float) -> None:
+def init_transactions(kafka: KafkaConfig, producer: Producer, seconds: float) -> None:
     """Take the transactional id over.
 
     Raises:

@@ -1,0 +1,322 @@
+"""Whether each request is answered exactly once while workers, the broker and the group fail, on a real Apache Kafka.
+
+Two workers share six partitions. Requests go in all the time; meanwhile, in an order that the seed decides,
+
+    a worker is killed with -9, at random and at each named point of a transaction
+    a worker is stopped for longer than its session, and goes on as if nothing had happened
+    the broker is killed with -9, and started again
+    more workers come and go, so that partitions change hands again and again
+    transactions are aborted that have reached the broker whole
+
+Then the faults end. A read-committed reader must find every acknowledged request exactly once among the predictions and
+dead letters, aborted records must be there for a reader that does not mind them, and nothing may wait after 60 s.
+
+    python benchmarks/chaos.py --seeds 20
+    python benchmarks/chaos.py --mutant 'no seek back'        # a worker that is broken on purpose: must fail
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from _report import Figure, parser, say, show
+from chaos_worker import LIMITS, MUTANTS, POINTS
+from confluent_kafka import Producer, TopicPartition
+
+from appraise.jobs.kafka.broker import LocalBroker
+from appraise.serving.streaming.clients import KafkaConfig
+from appraise.serving.streaming.topics import Topics, create_topics, list_topics
+
+PARTITIONS = 6
+LAG_SECONDS = 60.0
+_WORKER = Path(__file__).with_name("chaos_worker.py")
+#: One request in so many is poison.
+_POISON, _POISON_EVERY = b"no JSON", 25
+_ABORT_SHARE = 0.05
+_READ_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one seed.
+
+    Attributes:
+        seed: which.
+        acknowledged: requests that the broker has taken.
+        lost: of those, how many were never answered.
+        repeated: how many were answered more than once.
+        aborted: records that only a reader of uncommitted data sees.
+        behind_seconds: from the last fault until nothing was left waiting; None where that took too long.
+        faults: what was done.
+    """
+
+    seed: int
+    acknowledged: int
+    lost: int
+    repeated: int
+    aborted: int
+    behind_seconds: float | None
+    faults: tuple[str, ...]
+
+    @property
+    def exactly_once(self) -> bool:
+        """Whether nothing was lost, nothing repeated, and the run has shown it."""
+        return self.lost == self.repeated == 0 and self.aborted > 0 and self.behind_seconds is not None
+
+
+@dataclass(slots=True)
+class Driver:
+    """Sends requests all the time, and remembers which of them the broker has acknowledged."""
+
+    kafka: KafkaConfig
+    topics: Topics
+    rate: float
+    acknowledged: list[str] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send no more, and wait for the last acknowledgements."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        producer = self.kafka.producer({"delivery.timeout.ms": 60_000, "linger.ms": 5})
+        started, number = time.monotonic(), 0
+        while not self._stop.is_set():
+            due = int((time.monotonic() - started) * self.rate)
+            while number < due:
+                self._send(producer, number)
+                number += 1
+            producer.poll(0.01)
+        producer.flush(60.0)
+
+    def _send(self, producer: Producer, number: int) -> None:
+        name = f"r{number}"
+        value = _POISON if number % _POISON_EVERY == 0 else json.dumps({"features": {}, "request_id": name}).encode()
+
+        def heard(error: object, _: object) -> None:
+            if error is None:
+                self.acknowledged.append(name)
+
+        producer.produce(self.topics.requests, value, name, number % PARTITIONS, on_delivery=heard)
+
+
+class Crew:
+    """The worker processes: whoever dies is started again, without the wish to die."""
+
+    def __init__(self, servers: str, prefix: str, log: Path, *, mutant: str | None) -> None:
+        self._plan = {"servers": servers, "prefix": prefix, "abort_share": _ABORT_SHARE, "mutant": mutant}
+        self._log = log.open("ab")
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, slot: str, **plan: Any) -> None:
+        """Start a worker."""
+        words = json.dumps({**self._plan, "slot": slot, **plan})
+        self._processes[slot] = subprocess.Popen([sys.executable, str(_WORKER), words], stderr=self._log)
+
+    def signal(self, slot: str, number: int) -> None:
+        """Send a signal."""
+        self._processes[slot].send_signal(number)
+
+    def await_end(self, slot: str, seconds: float) -> bool:
+        """Wait until a worker has ended; says whether it has."""
+        try:
+            self._processes[slot].wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def kill(self, slot: str) -> None:
+        """End a worker as a crash would."""
+        self._processes[slot].kill()
+        self._processes[slot].wait()
+
+    def keep(self) -> None:
+        """Start again whoever has ended."""
+        for slot, process in list(self._processes.items()):
+            if process.poll() is not None:
+                self.start(slot)
+
+    def retire(self, slot: str) -> int:
+        """End a worker as an operator would; returns its exit code."""
+        self.signal(slot, signal.SIGTERM)
+        return self._processes.pop(slot).wait(60.0)
+
+    def close(self) -> list[int]:
+        """End all; returns the exit codes."""
+        codes = [self.retire(slot) for slot in list(self._processes)]
+        self._log.close()
+        return codes
+
+
+def run_seed(seed: int, broker: LocalBroker, folder: Path, *, rounds: int, rate: float, mutant: str | None) -> Outcome:
+    """One run of faults."""
+    dice = random.Random(seed)  # noqa: S311
+    running = broker.running() or broker.start(port=0)
+    kafka = KafkaConfig(running.bootstrap_servers, seconds=30.0)
+    topics = Topics(f"chaos{seed}-{time.time_ns() % 10**9}-")
+    create_topics(kafka, topics.all, partitions=PARTITIONS)
+    driver = Driver(kafka, topics, rate)
+    crew = Crew(running.bootstrap_servers, topics.prefix, folder / f"workers-{seed}.log", mutant=mutant)
+    crew.start("a")
+    crew.start("b")
+    driver.start()
+    faults = _plan(dice, rounds)
+    for fault in faults:
+        time.sleep(dice.uniform(0.5, 1.5))
+        _inflict(fault, crew, broker, dice)
+        crew.keep()
+    last = time.monotonic()
+    driver.stop()
+    behind = _await_end(kafka, topics, crew, last)
+    codes = crew.close()
+    answers, aborted = _read_answers(kafka, topics)
+    wanted = set(driver.acknowledged)
+    return Outcome(
+        seed=seed,
+        acknowledged=len(wanted),
+        lost=len(wanted - answers.keys()),
+        repeated=sum(1 for count in answers.values() if count > 1),
+        aborted=aborted,
+        behind_seconds=behind if all(code == 0 for code in codes) else None,
+        faults=tuple(faults),
+    )
+
+
+def _plan(dice: random.Random, rounds: int) -> list[str]:
+    """The faults of a run: each kind at least once where there are rounds enough, in any order."""
+    points = [f"dies at: {point}" for point in dice.sample(POINTS, 3)]
+    faults = ["killed", "stopped", "broker", "storm", *points]
+    dice.shuffle(faults)
+    return [faults[number % len(faults)] for number in range(rounds)]
+
+
+def _inflict(fault: str, crew: Crew, broker: LocalBroker, dice: random.Random) -> None:
+    slot = dice.choice("ab")
+    match fault:
+        case "killed":
+            crew.kill(slot)
+        case "stopped":
+            crew.signal(slot, signal.SIGSTOP)
+            time.sleep(LIMITS.session_seconds + 2.0)
+            crew.signal(slot, signal.SIGCONT)
+        case "broker":
+            broker.kill()
+            time.sleep(dice.uniform(0.0, 2.0))
+            broker.start()
+        case "storm":
+            for number in range(3):
+                crew.start(f"storm-{number}")
+                time.sleep(dice.uniform(0.5, 2.0))
+            for number in range(3):
+                crew.retire(f"storm-{number}")
+        case _:
+            crew.kill(slot)
+            crew.start(slot, point=fault.removeprefix("dies at: "), after=dice.randint(1, 4))
+            crew.await_end(slot, 20.0)
+
+
+def _await_end(kafka: KafkaConfig, topics: Topics, crew: Crew, last: float) -> float | None:
+    """Seconds from the last fault until the group has committed the end of every partition."""
+    from confluent_kafka import ConsumerGroupTopicPartitions
+
+    admin = kafka.admin()
+    ends = {one.partition: one.end for one in list_topics(kafka, [topics.requests])[0].partitions}
+    asked = [ConsumerGroupTopicPartitions(topics.group("score"), [TopicPartition(topics.requests, n) for n in ends])]
+    while time.monotonic() - last < LAG_SECONDS:
+        crew.keep()
+        found = next(iter(admin.list_consumer_group_offsets(asked).values())).result().topic_partitions
+        if all(one.offset >= ends[one.partition] for one in found):
+            return time.monotonic() - last
+        time.sleep(0.2)
+    return None
+
+
+def _read_answers(kafka: KafkaConfig, topics: Topics) -> tuple[Counter[str], int]:
+    """How often each request was answered for a reader of committed data, and how many records only others see."""
+    targets = (topics.predictions, topics.dead_letters(topics.requests))
+    answers: Counter[str] = Counter()
+    _read(kafka, targets, "read_committed", lambda message: answers.update([_name(message)]))
+    everything: Counter[str] = Counter()
+    _read(kafka, targets, "read_uncommitted", lambda message: everything.update([_name(message)]))
+    return answers, everything.total() - answers.total()
+
+
+def _name(message: Any) -> str:
+    """The request that a prediction or dead letter answers."""
+    dead = message.value() == _POISON
+    return message.key().decode() if dead else json.loads(message.value())["request_id"]
+
+
+def _read(kafka: KafkaConfig, targets: tuple[str, ...], isolation: str, hear: Callable[[Any], None]) -> None:
+    """Every record of topics, to their ends."""
+    consumer = kafka.consumer(f"check-{time.time_ns()}", {"isolation.level": isolation, "enable.partition.eof": True})
+    waiting = {(topic, number) for topic in targets for number in range(PARTITIONS)}
+    consumer.assign([TopicPartition(topic, number, 0) for topic, number in waiting])
+    deadline = time.monotonic() + _READ_SECONDS
+    while waiting:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the answers were not read within {_READ_SECONDS:g} s")
+        for message in consumer.consume(1000, 0.2):
+            if message.error() is None:
+                hear(message)
+            else:
+                waiting.discard((message.topic(), message.partition()))
+    consumer.close()
+
+
+def main() -> None:
+    """Run, print, and fail where something was not exactly once."""
+    options = parser(__doc__)
+    options.add_argument("--seeds", type=int, default=3, help="how many runs")
+    options.add_argument("--first", type=int, default=0, help="the first seed")
+    options.add_argument("--rounds", type=int, default=7, help="faults of one run")
+    options.add_argument("--rate", type=float, default=300.0, help="requests a second")
+    options.add_argument("--mutant", choices=MUTANTS, help="break the workers on purpose")
+    args = options.parse_args()
+    with tempfile.TemporaryDirectory(prefix="appraise-chaos-") as name:
+        folder = Path(name)
+        broker = LocalBroker(folder / "kafka")
+        outcomes = []
+        try:
+            for seed in range(args.first, args.first + args.seeds):
+                one = run_seed(seed, broker, folder, rounds=args.rounds, rate=args.rate, mutant=args.mutant)
+                verdict = "exactly once" if one.exactly_once else "NOT exactly once"
+                say(f"seed {seed}: {verdict}: {one}")
+                outcomes.append(one)
+        finally:
+            broker.stop()
+    behind = max((one.behind_seconds if one.behind_seconds is not None else LAG_SECONDS) for one in outcomes)
+    figures = [
+        Figure("appraise/seeds", len(outcomes), "runs"),
+        Figure("appraise/acknowledged", sum(one.acknowledged for one in outcomes), "requests"),
+        Figure("appraise/lost", sum(one.lost for one in outcomes), "requests"),
+        Figure("appraise/repeated", sum(one.repeated for one in outcomes), "requests"),
+        Figure("appraise/aborted", sum(one.aborted for one in outcomes), "records"),
+        Figure("appraise/caught up after", behind, "s"),
+    ]
+    show(figures, as_json=args.json)
+    sys.exit(0 if all(one.exactly_once for one in outcomes) else 1)
+
+
+if __name__ == "__main__":
+    main()
