@@ -12,7 +12,9 @@ import typer
 from appraise import __version__
 from appraise.cli import (
     data,
+    db,
     evaluate,
+    features,
     init,
     kafka,
     keys,
@@ -129,6 +131,15 @@ app.add_typer(_keys, name="keys")
 _add(_keys, "create", keys.create, keys.CREATE_EXAMPLES)
 _add(_keys, "list", keys.list_keys, keys.LIST_EXAMPLES)
 _add(_keys, "revoke", keys.revoke, keys.REVOKE_EXAMPLES)
+_db = _group(app, "db", "The database: bring it up to date, look at it, stop it.")
+_add(_db, "upgrade", db.upgrade, db.UPGRADE_EXAMPLES)
+_add(_db, "status", db.status, db.STATUS_EXAMPLES)
+_add(_db, "psql", db.psql, db.PSQL_EXAMPLES)
+_add(_db, "audit", db.audit, db.AUDIT_EXAMPLES)
+_add(_db, "stop", db.stop, db.STOP_EXAMPLES)
+_features = _group(app, "features", "Store features of users by hand, and see them.")
+_add(_features, "put", features.put, features.PUT_EXAMPLES)
+_add(_features, "show", features.show_features, features.SHOW_EXAMPLES)
 _kafka = _group(app, "kafka", "Run a real Apache Kafka on this machine.")
 _add(_kafka, "start", kafka.start, kafka.START_EXAMPLES)
 _add(_kafka, "stop", kafka.stop, kafka.STOP_EXAMPLES)

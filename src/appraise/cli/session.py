@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -45,3 +46,14 @@ class Session:
         for name, meant in unknown_variables():
             log.warning("this environment variable is not a setting", variable=name, did_you_mean=meant)
         return settings
+
+
+def user_name() -> str:
+    """Who runs the program, for the audit trail."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run as a number that no account has.
+        return f"user {os.getuid()}"

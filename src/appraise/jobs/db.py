@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from appraise.errors import StoreError, StoreRevisionError
 from appraise.logs import get_logger
-from appraise.store.database import Database, DatabaseStatus
+from appraise.store.audit import AuditEntry, entries
+from appraise.store.database import Database, DatabaseStatus, PsqlCall
 
 _log = get_logger(__name__)
 
@@ -35,6 +39,23 @@ class Upgraded:
     def to_dict(self) -> dict[str, object]:
         """The same as JSON."""
         return {"address": self.address, "from": self.before, "to": self.after, "changed": self.before != self.after}
+
+
+@dataclass(frozen=True, slots=True)
+class AuditTrail:
+    """Who changed what, newest first."""
+
+    entries: tuple[AuditEntry, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """The same as JSON."""
+        return {
+            "entries": [
+                {"at": one.at.isoformat(), "actor": one.actor, "action": one.action, "subject": one.subject}
+                | {"detail": one.detail}
+                for one in self.entries
+            ]
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +99,51 @@ def stop(database: Database) -> Stopped:
         StoreError: it does not stop, or the database is not the embedded one.
     """
     return Stopped(database.address, database.stop())
+
+
+def psql(database: Database, arguments: Sequence[str]) -> int:
+    """Run PostgreSQL's terminal until it ends; returns its exit code.
+
+    An embedded server runs as long, which is why psql is waited for and does not take this process's place.
+
+    Raises:
+        StoreError: there is no psql on this machine, or the embedded server cannot be started.
+    """
+    with database:
+        call = database.psql()
+        # Ctrl-C cancels psql's query and is no affair of this process.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            process = subprocess.Popen(  # noqa: S603  the wheel's program
+                [*call.arguments, *arguments],
+                env={**os.environ, **call.environment},
+                preexec_fn=_heed_interrupts,  # noqa: PLW1509  nothing but a signal's handler is set there
+            )
+            return process.wait()
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def psql_call(database: Database) -> PsqlCall:
+    """How PostgreSQL's terminal is called; raises as `psql` does."""
+    with database:
+        return database.psql()
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def audit(database: Database, *, limit: int) -> AuditTrail:
+    """The newest entries of the audit trail.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    with database:
+        database.check()
+        with database.connect() as connection:
+            return AuditTrail(entries(connection, limit=limit))
 
 
 @contextmanager

