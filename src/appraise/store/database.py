@@ -204,6 +204,17 @@ class Database:
             connection.exec_driver_sql("SELECT 1")
             return time.perf_counter() - started
 
+    def sign_of_life(self) -> str:
+        """Ask the database something, and say in words what it answered.
+
+        Raises:
+            StoreRevisionError: its tables are not those that this version knows.
+            StoreUnavailableError, StoreError: it does not answer.
+        """
+        latency = self.ping()
+        self.check()
+        return f"it answers in {latency * 1e3:.2f} ms, its tables are up to date"
+
     def status(self) -> DatabaseStatus:
         """What is known of the database; an embedded one is not started for it.
 

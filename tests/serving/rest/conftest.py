@@ -212,11 +212,37 @@ def _read_all(client: socket.socket) -> bytes:
         received += piece
 
 
+#: One database for servers that have no other: making one for each would take a second each.
+_DATABASE: dict[str, str] = {}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_database(make_database: Callable[..., str]) -> None:
+    """Every server of these tests has a database."""
+    _DATABASE["APPRAISE_DATABASE_URL"] = make_database()
+
+
+@pytest.fixture(scope="session", name="start")
+def start_fixture() -> Callable[..., Server]:
+    """Starts a server that the caller ends."""
+    return start
+
+
 def start(home: Path, *args: str, **settings: str) -> Server:
-    """Start `appraise serve` and wait until it takes requests."""
+    """Start `appraise serve` and wait until it takes requests.
+
+    Args:
+        home: its home.
+        args: of the command.
+        settings: of the section `serve`, or variables by their whole names; an empty one is not set.
+    """
     log = home.parent / f"serve-{len(list(home.parent.glob('serve-*.log')))}.log"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("APPRAISE_")}
-    environment |= {f"APPRAISE_SERVE__{name.upper()}": value for name, value in settings.items()}
+    environment |= _DATABASE
+    environment |= {
+        name if name.startswith("APPRAISE_") else f"APPRAISE_SERVE__{name.upper()}": value
+        for name, value in settings.items()
+    }
     command = [sys.executable, "-m", "appraise", "--home", str(home), "serve", "--port", "0", "--json", *args]
     with log.open("w") as stream:
         process = subprocess.Popen(

@@ -17,6 +17,7 @@ import httpx
 import msgspec
 
 from appraise import __version__
+from appraise.errors import StoreError
 from appraise.serving.batching import value_rows
 from appraise.serving.models import Lineup, LoadedModel, example_row
 from appraise.serving.rest import messages, metrics
@@ -67,20 +68,21 @@ class Reading:
     async def detailed(self, _scope: Scope, _receive: Receive) -> Reply:
         """How everything that the service leans on answers, each really asked."""
         service = self._service
-        model, registry, disk = await asyncio.gather(
-            _asked(self._ask_models), _asked(self._ask_registry), _asked(self._ask_disk)
-        )
+        asks = {"models": self._ask_models, "registry": self._ask_registry, "disk": self._ask_disk}
+        if service.database is not None:
+            asks["database"] = service.database.sign_of_life
+        answers = dict(zip(asks, await asyncio.gather(*map(_asked, asks.values())), strict=True))
         served = _served(service.shelf.lineup)
-        # Without the registry the models in memory go on answering.
-        fit = model.status == "up" and bool(served) and not service.draining
-        status = ("healthy" if registry.status == disk.status == "up" else "degraded") if fit else "unfit"
+        # Without the registry or the database the models in memory go on answering.
+        fit = answers["models"].status == "up" and bool(served) and not service.draining
+        status = ("healthy" if all(one.status == "up" for one in answers.values()) else "degraded") if fit else "unfit"
         health = messages.DetailedHealth(
             status=status,
             version=__version__,
             uptime_seconds=round(time.monotonic() - service.started, 3),
             workers=service.crew.size,
             models=served,
-            dependencies={"models": model, "registry": registry, "disk": disk},
+            dependencies=answers,
         )
         return _json(health, HTTPStatus.OK if fit else HTTPStatus.SERVICE_UNAVAILABLE)
 
@@ -133,7 +135,7 @@ async def _asked(ask: Callable[[], str]) -> messages.Dependency:
     try:
         async with asyncio.timeout(_ASK_SECONDS + 1.0):
             detail, status = await asyncio.to_thread(ask), "up"
-    except (OSError, ValueError, TimeoutError, sqlite3.Error, httpx.HTTPError) as error:
+    except (OSError, ValueError, TimeoutError, sqlite3.Error, httpx.HTTPError, StoreError) as error:
         detail, status = str(error) or type(error).__name__, "down"
     return messages.Dependency(status, round((time.perf_counter() - started) * 1e3, 3), detail)
 
