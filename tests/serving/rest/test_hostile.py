@@ -1,10 +1,14 @@
 """What a broken or hostile client can send: a sentence with a 4xx or 503, and no harm to the others."""
 
+import contextlib
 import gzip
 import json
 import socket
+import threading
 import time
+from collections.abc import Iterator
 
+import httpx
 import pytest
 
 JSON = {"Content-Type": "application/json"}
@@ -124,6 +128,31 @@ def test_other_content_types_are_refused(server, row, kind):
     assert "application/json" in _refused(server.post("/predict", content=_text(row), headers=headers), 415)["detail"]
 
 
+@pytest.mark.parametrize(
+    "path", ["/predict/batch", "/models/california/predict", "/v2/models/california/infer", "/predict?explain=true"]
+)
+@pytest.mark.parametrize(
+    ("body", "statuses"),
+    [
+        (b"", {400}),
+        (b"\xff\xfe\x00", {400}),
+        (b'{"rows": [NaN], "inputs": [Infinity], "MedInc": -Infinity}', {400}),
+        (b'{"rows": [{"MedInc": 1e400}], "inputs": [1e400], "MedInc": 1e400}', {422}),
+        (b'{"rows": [], "rows": [1], "inputs": [], "inputs": [1], "MedInc": 1, "MedInc": 2}', {422}),
+        (b'{"rows": ' + b"[" * 100_000, {400}),
+        (b'{"rows": null, "inputs": null, "MedInc": null}', {400, 422}),
+        (b"[" * 500 + b"]" * 500, {422}),
+    ],
+    ids=["empty", "not UTF-8", "NaN", "1e400", "duplicate keys", "nested", "nulls", "arrays"],
+)
+def test_every_route_that_takes_a_body_refuses_what_is_wrong_with_it(server, path, body, statuses):
+    response = server.post(path, content=body, headers=JSON)
+    assert response.status_code in statuses, response.text
+    told = response.json()
+    said = told["error"] if path.startswith("/v2") else _refused(response, response.status_code)["detail"]
+    assert len(said) > 10
+
+
 def test_a_charset_may_be_named(server, row):
     for kind in ("application/json; charset=utf-8", 'Application/JSON; charset="UTF-8"'):
         assert server.post("/predict", content=_text(row), headers={"Content-Type": kind}).status_code == 200
@@ -166,6 +195,28 @@ def test_a_connection_that_is_closed_midway_leaves_no_trace(server, row):
         client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
     assert server.post("/predict", json=row).status_code == 200
+
+
+def test_requests_that_come_together_are_answered_in_their_order(server, row):
+    bodies = [_text({**row, "MedInc": 1.0 + number / 100}) for number in range(400)]
+    alone = [server.post("/predict", content=body, headers=JSON).json()["prediction"] for body in bodies[:5]]
+    with server.connect() as client:
+        threading.Thread(
+            target=client.sendall,
+            args=(b"".join(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body for body in bodies),),
+        ).start()
+        stream = client.makefile("rb")
+        incomes = []
+        for number in range(len(bodies)):
+            assert stream.readline().startswith(b"HTTP/1.1 200 ")
+            length = 0
+            while (line := stream.readline().lower()) != b"\r\n":
+                name, _, value = line.partition(b":")
+                length = int(value) if name == b"content-length" else length
+            answer = json.loads(stream.read(length))
+            incomes.append(answer["input_features"]["MedInc"])
+            assert number >= len(alone) or answer["prediction"] == alone[number]
+    assert incomes == [1.0 + number / 100 for number in range(400)]
 
 
 @pytest.mark.parametrize(
@@ -240,6 +291,8 @@ def test_methods_that_a_path_does_not_take_are_refused_with_those_it_does(server
 
 def test_slow_clients_are_hung_up_on_and_hurt_nobody(serve, own_home, row, read_all):
     server = serve(own_home, request_seconds="2")
+    server.post("/predict", json=row)
+    memory = server.memory()
     slow = [server.connect() for _ in range(500)]
     began = time.monotonic()
     try:
@@ -254,6 +307,8 @@ def test_slow_clients_are_hung_up_on_and_hurt_nobody(serve, own_home, row, read_
             for client in slow:
                 client.sendall(trickle[len(times) : len(times) + 1])
         assert sorted(times)[len(times) // 2] < 0.1
+        # A connection takes some ten kilobytes.
+        assert server.memory() - memory < 40_000_000
         for client in slow[:3] + slow[-3:]:
             assert read_all(client).startswith(b"HTTP/1.1 408 ")
         assert time.monotonic() - began < 10
@@ -261,6 +316,64 @@ def test_slow_clients_are_hung_up_on_and_hurt_nobody(serve, own_home, row, read_
         for client in slow:
             client.close()
     assert server.post("/predict", json=row).status_code == 200
+
+
+@contextlib.contextmanager
+def _healthy(server, row) -> Iterator[list[tuple[int, float]]]:
+    """A client that asks what it should the whole time: status and seconds of each answer."""
+    seen: list[tuple[int, float]] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=server.url, timeout=30, trust_env=False) as client:
+            while not stop.wait(0.005):
+                began = time.monotonic()
+                status = client.post("/predict", json=row).status_code
+                seen.append((status, time.monotonic() - began))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _barrage(server, row) -> None:
+    """Everything at once that hurt servers before."""
+    body = _text(row)
+    for _ in range(20):
+        with server.connect() as client:
+            client.sendall(HEAD + b"Content-Length: 500\r\n\r\n{")
+        server.raw(b"\x16\x03\x01\x02\x00")
+        server.post("/predict", content=b"[" * 100_000, headers=JSON)
+        server.post("/predict/batch", content=b'{"rows": ' + b"[{" * 50_000, headers=JSON)
+        server.post("/predict", content=_text(row, MedInc="9" * 100_000), headers=JSON)
+        server.post("/predict", content=_text(row, Colour=json.dumps("x" * 100_000)), headers=JSON)
+    server.post("/predict", content=b" " * 20_000_000, headers=JSON)
+    server.post("/predict/batch", content=iter([b" " * 1_000_000] * 20), headers=JSON)
+    with server.connect() as client:
+        # Asks again and again, and never reads an answer.
+        client.settimeout(0.2)
+        with contextlib.suppress(TimeoutError):
+            for _ in range(1000):
+                client.sendall((HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body) * 100)
+            raise AssertionError("the server took 100,000 requests of a client that reads no answer")
+
+
+def test_a_barrage_leaves_memory_flat_and_a_healthy_client_unhurt(server, row):
+    _barrage(server, row)
+    before = server.memory()
+    with _healthy(server, row) as seen:
+        for _ in range(3):
+            _barrage(server, row)
+    assert server.memory() - before < 40_000_000
+    assert len(seen) > 50
+    assert {status for status, _ in seen} == {200}
+    times = sorted(seconds for _, seconds in seen)
+    assert times[len(times) // 2] < 0.1
+    assert times[-1] < 2.0
 
 
 def test_more_work_than_the_server_takes_is_refused_at_once(serve, own_home, row):

@@ -186,6 +186,17 @@ def test_a_model_that_was_replaced_by_garbage_is_refused_and_the_old_one_goes_on
     assert server.get("/health/ready").status_code == 200
     answer = server.post("/predict", json=row).json()
     assert (answer["prediction"], answer["model_version"]) == (before, "1.0.0")
+    named = server.post("/predict?model_version=1.1.0", json=row)
+    assert named.status_code in (404, 503)
+    assert named.headers["content-type"] == "application/problem+json"
+    # What is on the disk is not read again by a model that answers; the next start asks the registry.
+    for file in (own_home / "cache" / "models").rglob("*"):
+        if file.is_file():
+            file.write_bytes(garbage)
+    assert server.post("/predict", json=row).json()["prediction"] == before
+    assert server.get("/health/detailed").status_code == 200
+    assert server.post("/model/reload").status_code in (404, 503)
+    assert server.post("/predict", json=row).json()["prediction"] == before
 
 
 def test_the_registry_may_be_away_as_long_as_there_is_a_cache(serve, own_home, row):

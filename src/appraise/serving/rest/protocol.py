@@ -10,7 +10,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from appraise.serving.rest.direct import Direct
@@ -32,6 +32,8 @@ class PredictProtocol(HttpToolsProtocol):
     since: float | None = None
     idle_since: float | None = None
     _head: int | None = None
+    _ended_here: bool = False
+    _under_way: RequestResponseCycle | None = None
 
     def __init__(self, *args: Any, direct: Direct, most_connections: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -50,8 +52,10 @@ class PredictProtocol(HttpToolsProtocol):
         if self.since is None:
             self.since = self.loop.time()
             self.idle_since = None
+        self._ended_here = False
         super().data_received(data)
-        if self._head is not None:
+        # Where a request before it ended in the same bytes, most of them are not of this head.
+        if self._head is not None and not self._ended_here:
             self._head += len(data)
             if self._head > _MOST_HEAD:
                 self.refuse(
@@ -94,6 +98,7 @@ class PredictProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is whole."""
         self.since = None
+        self._ended_here = True
         cycle: Any = self.cycle
         if type(cycle) is _Exchange:
             if self._direct.answer(cycle):
@@ -103,6 +108,17 @@ class PredictProtocol(HttpToolsProtocol):
             self._begin_task()
             self.cycle.body += cycle.body
         super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client went: whoever answers it is told, which uvicorn tells the latest of several requests only."""
+        if self._under_way is not None and not self._under_way.response_complete:
+            self._under_way.disconnected = True
+            self._under_way.message_event.set()
+        super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._under_way = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         """An answer is on its way."""
