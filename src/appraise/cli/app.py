@@ -13,6 +13,7 @@ from appraise import __version__
 from appraise.cli import (
     data,
     db,
+    dead_letters,
     evaluate,
     features,
     init,
@@ -155,3 +156,6 @@ _add(_topics, "create", topics.create, topics.CREATE_EXAMPLES)
 _add(_topics, "list", topics.list_, topics.LIST_EXAMPLES)
 _add(_topics, "describe", topics.describe, topics.DESCRIBE_EXAMPLES)
 _add(_topics, "delete", topics.delete, topics.DELETE_EXAMPLES)
+_dead_letters = _group(_stream, "dead-letters", "List refused messages, and send them back.")
+_add(_dead_letters, "list", dead_letters.list_, dead_letters.LIST_EXAMPLES)
+_add(_dead_letters, "replay", dead_letters.replay, dead_letters.REPLAY_EXAMPLES)

@@ -160,7 +160,7 @@ def _cluster(context: typer.Context) -> tuple[KafkaConfig, Topics]:
 def _confirm(topics: list[Topic], servers: str) -> None:
     """Ask whether to delete; where nobody can answer, nothing is deleted."""
     if not (is_terminal() and sys.stdin.isatty()):
-        raise typer.BadParameter("it is needed where nobody can be asked", param_hint="--yes")
+        raise typer.BadParameter("where nobody can be asked, nothing is deleted without it", param_hint="--yes")
     for topic in topics:
         typer.echo(f"{topic.name}: {len(topic.partitions)} partitions, {topic.offsets:,} offsets", err=True)
     typer.confirm(f"Delete them from {servers}, with all that is in them?", abort=True, err=True)

@@ -240,4 +240,5 @@ def _reason(config: KafkaConfig, error: KafkaError) -> tuple[str, str]:
     text = re.sub(r"^\[thrd:[^\]]*\]: ", "", text)
     text = re.sub(r"^(?:\S+: )?(Connect to|Failed to resolve|SASL|SSL|Disconnected)", r"\1", text)
     text = re.sub(r"\s*\(after \d+ms in state [^)]*\)", "", text)
-    return error.name(), text.removeprefix("Failed to get metadata: ").strip()
+    text = re.sub(r"^(?:Failed to get metadata|Unable to produce message): (?:Local: |Broker: )?", "", text)
+    return error.name(), text.strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -23,6 +24,7 @@ MESSAGE = f"{_CONNECT}exception.message"
 LEFT_OUT = "appraise.value.left.out"
 #: How often the message was sent back to where it came from.
 REPLAYS = "appraise.replays"
+_REPLAY_OF = "appraise.replay.of"
 
 _LONGEST_MESSAGE = 2000
 
@@ -37,6 +39,7 @@ class Origin:
         reason: the kind of error.
         message: one sentence.
         replays: how often it was sent back before.
+        whole: whether the dead letter has its value.
     """
 
     topic: str
@@ -46,6 +49,7 @@ class Origin:
     reason: str
     message: str
     replays: int = 0
+    whole: bool = True
 
 
 def headers_of(message: Message) -> list[Header]:
@@ -78,9 +82,9 @@ def left_out(size: int) -> Header:
     return LEFT_OUT, f"{size} bytes, more than the topic takes".encode()
 
 
-def origin_of(message: Message) -> Origin | None:
+def origin_of(headers: Sequence[Header]) -> Origin | None:
     """What the headers of a dead letter say; None where they are not those of one."""
-    found = {name: (value or b"").decode("utf-8", "replace") for name, value in headers_of(message)}
+    found = {name: (value or b"").decode("utf-8", "replace") for name, value in headers}
     try:
         return Origin(
             topic=found[TOPIC],
@@ -90,6 +94,26 @@ def origin_of(message: Message) -> Origin | None:
             reason=found.get(REASON, ""),
             message=found.get(MESSAGE, ""),
             replays=int(found.get(REPLAYS, "0")),
+            whole=LEFT_OUT not in found,
         )
     except (KeyError, ValueError):
         return None
+
+
+def replayed_headers(headers: Sequence[Header], origin: Origin) -> list[Header]:
+    """The headers of a message that is sent back: its own, and how often it was."""
+    own = [one for one in headers if not one[0].startswith(_CONNECT) and one[0] != REPLAYS]
+    return [*own, (REPLAYS, b"%d" % (origin.replays + 1))]
+
+
+def mark_of(offset: int) -> list[Header]:
+    """The headers of the mark that the dead letter at an offset of the same partition was sent back."""
+    return [(_REPLAY_OF, b"%d" % offset)]
+
+
+def marked(headers: Sequence[Header]) -> int | None:
+    """The offset of the dead letter that a mark is about; None where it is no mark."""
+    for name, value in headers:
+        if name == _REPLAY_OF and value is not None and value.isdigit():
+            return int(value)
+    return None

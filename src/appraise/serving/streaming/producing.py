@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from appraise.errors import StreamError, UnknownTopicError
-from appraise.serving.streaming.clients import KafkaConfig, translated
-from appraise.serving.streaming.topics import list_topics
+from appraise.serving.streaming.clients import KafkaConfig, metadata_of, translated
+from appraise.serving.streaming.topics import unknown_topic
 
 if TYPE_CHECKING:
-    from confluent_kafka import KafkaError, Message
+    from confluent_kafka import KafkaError, Message, Producer
 
 _POLL_SECONDS = 0.1
 
@@ -70,9 +70,12 @@ def send(
     """
     from confluent_kafka import KafkaException
 
-    (found,) = list_topics(config, [topic])
-    partitions = len(found.partitions)
     producer = config.producer({"message.timeout.ms": round(config.seconds * 1000), "linger.ms": 5})
+    # Asked of the producer itself: one that is not connected yet takes a second to begin.
+    present = metadata_of(config, producer).topics
+    if topic not in present:
+        raise unknown_topic(topic, present)
+    partitions = len(present[topic].partitions)
     delivery = _Delivery(delivered)
     count = 0
     try:
@@ -81,21 +84,8 @@ def send(
                 raise UnknownTopicError(
                     f"{topic} has no partition {message.partition}", hint=f"its partitions are 0 to {partitions - 1}"
                 )
-            while True:
-                try:
-                    producer.produce(
-                        topic,
-                        message.value,
-                        key=message.key,
-                        partition=-1 if message.partition is None else message.partition,
-                        on_delivery=delivery.noting(position),
-                    )
-                except BufferError:
-                    producer.poll(_POLL_SECONDS)
-                else:
-                    break
+            _produce(producer, topic, message, delivery.noting(position))
             count += 1
-            producer.poll(0)
             if delivery.failed is not None:
                 break
     except KafkaException as error:
@@ -112,6 +102,21 @@ def send(
             hint="see that the broker runs: appraise kafka status",
         )
     return [delivery.places[position] for position in range(count)]
+
+
+def _produce(
+    producer: Producer, topic: str, message: Outgoing, note: Callable[[KafkaError | None, Message], None]
+) -> None:
+    """Put a message into the producer's queue, when there is room."""
+    place = -1 if message.partition is None else message.partition
+    while True:
+        try:
+            producer.produce(topic, message.value, key=message.key, partition=place, on_delivery=note)
+        except BufferError:
+            producer.poll(_POLL_SECONDS)
+        else:
+            producer.poll(0)
+            return
 
 
 class _Delivery:

@@ -92,7 +92,11 @@ def view(
     if to_end and not ends:
         return
     # The group is named because the client asks for it; nothing is joined and nothing committed.
-    consumer = config.consumer("appraise-view", {"enable.partition.eof": to_end, "auto.offset.reset": "error"})
+    options: dict[str, object] = {"enable.partition.eof": to_end, "auto.offset.reset": "error"}
+    if to_end:
+        # Behind the last message there may be a marker, and the broker waits for more before it says that this is all.
+        options["fetch.wait.max.ms"] = 10
+    consumer = config.consumer("appraise-view", options)
     try:
         consumer.assign([TopicPartition(topic, number, first) for number, (_, first) in places.items()])
         left = count
