@@ -45,7 +45,7 @@ down: ## end the service that `make up` started
 	@appraise down
 
 .PHONY: test
-test: setup browser lint types contracts pytest ## set up and run every check and every test
+test: setup browser test-servers lint types contracts pytest ## set up and run every check and every test
 
 .PHONY: lint
 lint: setup ## style and format
@@ -71,6 +71,10 @@ docs-check: setup ## links, commands, settings and keys in the documentation
 .PHONY: browser
 browser: setup ## the browser that the report's tests look through
 	@scripts/install-chromium
+
+.PHONY: test-servers
+test-servers: ## the S3 service that the tests run against, and what cuts its connections
+	@scripts/install-test-servers >/dev/null
 
 .PHONY: format
 format: setup ## put the code into the house format

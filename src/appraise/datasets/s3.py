@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -65,18 +67,25 @@ def connect(address: str, *, endpoint: str | None) -> S3Client:
         DataError: boto3 is not installed.
     """
     try:
-        import boto3
-        from botocore.config import Config
+        return _client(endpoint, tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))))
     except ImportError:
         raise DataError(
             f"{address} cannot be used, for boto3 is not installed", hint="install it: pip install 'appraise[s3]'"
         ) from None
+
+
+@lru_cache(maxsize=8)
+def _client(endpoint: str | None, _environment: tuple[tuple[str, str], ...]) -> S3Client:
+    """A client for each endpoint and environment; boto3's own default session would keep the first credentials."""
+    from boto3.session import Session
+    from botocore.config import Config
+
     config = Config(
         connect_timeout=_CONNECT_SECONDS,
         read_timeout=_READ_SECONDS,
         retries={"max_attempts": _ATTEMPTS, "mode": "standard"},
     )
-    return boto3.client("s3", endpoint_url=endpoint, config=config)
+    return Session().client("s3", endpoint_url=endpoint, config=config)
 
 
 @contextmanager
@@ -172,6 +181,8 @@ def _fetch(client: S3Client, item: S3Object, cache: Path) -> Path:
 _MEANINGS: dict[str, tuple[str, str]] = {
     "SignatureDoesNotMatch": ("the secret key is wrong", "check AWS_SECRET_ACCESS_KEY"),
     "InvalidAccessKeyId": ("the access key is not known", "check AWS_ACCESS_KEY_ID"),
+    # As versitygw calls it.
+    "XAdminUserNotFound": ("the access key is not known", "check AWS_ACCESS_KEY_ID"),
     "AccessDenied": ("access is denied", "ask for the rights, or use other credentials"),
     "NoSuchBucket": ("there is no such bucket", "check the bucket's name, the region and APPRAISE_S3__ENDPOINT"),
     "NoSuchKey": ("there is no such object", "check the key"),

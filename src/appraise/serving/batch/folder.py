@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 from pyarrow import parquet
 
 from appraise.datasets.atomic import replacing
 from appraise.errors import OutputError
-from appraise.serving.batch.layout import parquet_errors
+from appraise.logs import get_logger
 from appraise.serving.batch.manifest import PartMark
 from appraise.serving.batch.outputs import RUN_KEY, VALUED_KEY, digest_of
+
+_log = get_logger(__name__)
 
 _SCRATCH = ".part-being-written."
 
@@ -80,9 +83,11 @@ class Folder:
         path = self.path / name
         if not path.is_file():
             return None
-        # A rename is the last thing that is done to a part: where the name is there, the file is whole.
-        with parquet_errors(str(path)):
+        try:
             metadata = parquet.read_metadata(path)
+        except (pa.ArrowException, OSError) as error:
+            _log.warning("a part is damaged and is made again", part=str(path), reason=str(error))
+            return None
         said = metadata.metadata or {}
         if said.get(RUN_KEY.encode()) != run_id.encode():
             return None
