@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 #: What is recorded.
-Action = Literal["database.upgraded", "key.created", "key.revoked", "model.reloaded"]
+Action = Literal["database.upgraded", "key.created", "key.revoked", "model.reloaded", "outcome.corrected"]
 
 
 @dataclass(frozen=True, slots=True)

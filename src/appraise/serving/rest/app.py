@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 from appraise import __version__
 from appraise.serving.rest.direct import Direct
 from appraise.serving.rest.documents import Documents
+from appraise.serving.rest.history import History
 from appraise.serving.rest.http import ClientGoneError, Header, Receive, Reply, Scope, Send, header, send_reply
 from appraise.serving.rest.inference import Inference, tell
 from appraise.serving.rest.predicting import Predicting
@@ -146,6 +147,7 @@ def build_app(service: Service, *, ask_registry: bool = False) -> Gate:
     """
     predicting = Predicting(service)
     reading = Reading(service, predicting)
+    history = History(service, predicting)
     documents = Documents(service)
 
     @asynccontextmanager
@@ -160,6 +162,7 @@ def build_app(service: Service, *, ask_registry: bool = False) -> Gate:
         service.shelf.close()
         service.crew.report(service.tally.snapshot())
         service.batcher.close()
+        history.close()
 
     def by_name(handler: Callable[[Scope, Receive, str | None], Awaitable[Reply]]) -> Handler:
         async def handle(scope: Scope, receive: Receive) -> Reply:
@@ -185,6 +188,9 @@ def build_app(service: Service, *, ask_registry: bool = False) -> Gate:
         ("/model/info", reading.info, "read"),
         ("/models/{name}/info", reading.info, "read"),
         ("/metrics", reading.metrics, "read"),
+        ("/predictions/{id}", history.prediction, "read"),
+        ("/latest_predictions", history.latest, "read"),
+        ("/monitoring/metrics/summary", history.summary, "read"),
         *((path, handler, None) for path, handler in documents.routes()),
     )
     inference = Inference(service, predicting)
@@ -206,6 +212,7 @@ def build_app(service: Service, *, ask_registry: bool = False) -> Gate:
     routes: list[BaseRoute] = [
         *(_route(method, path, Endpoint(path, handler, need, service, tell)) for method, path, handler, need in v2),
         *(_route("POST", endpoint.route, endpoint) for endpoint in (*posts.values(), *named.values())),
+        _route("POST", "/outcomes", Endpoint("/outcomes", history.outcomes, "predict", service)),
         _route("POST", "/model/reload", Endpoint("/model/reload", reading.reload, "admin", service)),
         *(_route("GET", path, Endpoint(path, handler, need, service)) for path, handler, need in gets),
     ]

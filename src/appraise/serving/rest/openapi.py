@@ -10,7 +10,7 @@ import msgspec
 from appraise import __version__
 from appraise.datasets.spec import Column, DatasetSpec
 from appraise.serving.models import Lineup, LoadedModel, example_row
-from appraise.serving.rest import messages
+from appraise.serving.rest import messages, past
 from appraise.serving.rest.limits import Limits
 from appraise.serving.rest.parameters import BATCH, INFO, MOST_COMPARABLES, SINGLE
 
@@ -27,6 +27,7 @@ _ANSWERS = (
     messages.ModelInfo,
     messages.Reloaded,
     messages.Service,
+    *past.ANSWERS,
 )
 _PROBLEMS = {
     "400": "The request is not HTTP or its body not JSON.",
@@ -34,6 +35,7 @@ _PROBLEMS = {
     "403": "The key may not do this.",
     "404": "There is no such model, version or alias.",
     "408": "The request did not arrive in time.",
+    "409": "The price cannot be that of the home that was valued.",
     "413": "The body is too large.",
     "415": "The body is not plain JSON.",
     "422": "Fields or parameters are refused, every one named.",
@@ -52,7 +54,7 @@ def build_document(lineup: Lineup, limits: Limits, *, keyed: bool) -> Json:
     """
     champions = {model.name: model for model in lineup.champions()}
     _, components = msgspec.json.schema_components(_ANSWERS, ref_template="#/components/schemas/{name}")
-    schemas: Json = dict(components)
+    schemas: Json = {**components, **past.schemas()}
     for name, model in champions.items():
         schemas[_row_name(name)] = row_schema(model.spec)
     paths: Json = {}
@@ -66,7 +68,7 @@ def build_document(lineup: Lineup, limits: Limits, *, keyed: bool) -> Json:
         paths[f"/models/{name}/predict"] = {"post": _predict([model], name)}
         paths[f"/models/{name}/predict/batch"] = {"post": _batch([model], limits)}
         paths[f"/models/{name}/info"] = {"get": _info(name, name)}
-    paths |= _fixed_paths()
+    paths |= _fixed_paths() | past.paths(_answers)
     return {
         "openapi": "3.1.0",
         "info": {

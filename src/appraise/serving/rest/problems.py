@@ -10,11 +10,13 @@ import msgspec
 from appraise.errors import (
     AppraiseError,
     BundleError,
+    LogError,
     Problem,
     RegistryError,
     RowError,
     StoreError,
     UnknownModelError,
+    UnknownPredictionError,
 )
 from appraise.logs import get_logger
 from appraise.serving.rest import messages
@@ -99,9 +101,9 @@ def refusal_of(error: AppraiseError) -> Refusal:
     match error:
         case RowError():
             return refused_rows(error.problems, hint=error.hint)
-        case UnknownModelError():
+        case UnknownModelError() | UnknownPredictionError():
             status = HTTPStatus.NOT_FOUND
-        case RegistryError() | BundleError() | StoreError():
+        case RegistryError() | BundleError() | StoreError() | LogError():
             status = HTTPStatus.SERVICE_UNAVAILABLE
         case _:
             status = HTTPStatus.UNPROCESSABLE_ENTITY

@@ -52,6 +52,11 @@ class Recorder:
         """Have everything that was answered on the disk."""
         self._log.close(seconds=seconds)
 
+    @property
+    def commit_seconds(self) -> float:
+        """How long a record may gather before it is written."""
+        return self._log.plan.commit_seconds
+
     def state(self) -> LogState:
         """Where this worker's log stands."""
         return self._log.state()

@@ -65,6 +65,11 @@ class Service:
     def __post_init__(self) -> None:
         self.batcher = Batcher(limit=self.limits.queue, batch_limit=self.limits.batch_queue, observe=self.tally.batched)
 
+    @property
+    def spool(self) -> Path:
+        """Where the prediction log of this home is."""
+        return self.home / "log"
+
     async def reload(self) -> tuple[Lineup, Lineup, int]:
         """Serve what the registry says now, in every worker.
 

@@ -1,0 +1,1 @@
+"""Watching what is served: live accuracy, from the prediction log and outcomes."""
