@@ -192,8 +192,8 @@ class EmbeddedServer:
     def _start(self) -> Path:
         if not self._data.exists():
             self._make_cluster()
-        self._forget_reused_pid()
         place = self._socket_place()
+        self._forget_killed_server(place)
         _log.debug("starting the embedded PostgreSQL", folder=str(self.folder))
         deadline = time.monotonic() + _START_SECONDS
         options = f"-k {shlex.quote(str(place))} -p {_PORT}"
@@ -233,19 +233,21 @@ class EmbeddedServer:
         finally:
             shutil.rmtree(new, ignore_errors=True)
 
-    def _forget_reused_pid(self) -> None:
-        """Remove the pid file of a killed server whose number another program has now.
+    def _forget_killed_server(self, place: Path) -> None:
+        """Remove the lock files of a server that was killed and whose number stands for something else now.
 
-        PostgreSQL refuses to start beside a living process of that number, whatever it is.
+        PostgreSQL refuses to start while that number is taken, be it by another program, or by the dead server itself
+        in a container where nobody collects the dead.
         """
-        file = self._data / "postmaster.pid"
-        try:
-            pid = int(file.read_text(encoding="utf-8").splitlines()[0])
-            name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
-        except (OSError, ValueError, IndexError):
-            return
-        if name != "postgres":
-            file.unlink(missing_ok=True)
+        for file in (self._data / "postmaster.pid", place / f".s.PGSQL.{_PORT}.lock"):
+            try:
+                pid = int(file.read_text(encoding="utf-8").splitlines()[0])
+                _, _, rest = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").partition("(")
+            except (OSError, ValueError, IndexError):
+                continue
+            name, _, state = rest.rpartition(") ")
+            if name != "postgres" or state[:1] in ("Z", "X"):
+                file.unlink(missing_ok=True)
 
     def _socket_place(self) -> Path:
         """A folder for the socket that only the server's account may enter, and whose path is short enough."""
@@ -303,9 +305,11 @@ class EmbeddedServer:
                 lines = file.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]
             except OSError:
                 continue
-            found = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
+            found = [number for number, line in enumerate(lines) if "FATAL:" in line or "PANIC:" in line]
             if found:
-                return found[-1].partition(":  ")[2]
+                # Of settings the line before says which is wrong, and this one only that one is.
+                number = found[-1] - ("contains errors" in lines[found[-1]] and found[-1] > 0)
+                return lines[number].partition(":  ")[2]
         return None
 
     def _log_hint(self) -> str:
