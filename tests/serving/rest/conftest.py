@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import fcntl
 import json
 import os
 import shutil
@@ -85,8 +86,20 @@ def _write_sales(path: Path, rows: int = 500) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with `california` 1.0.0, its champion."""
+    """A home with `california` 1.0.0, its champion; trained by the first of the test processes that needs it."""
     folder = tmp_path_factory.mktemp("trained")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent.parent / "trained"
+        folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            _train(folder)
+            (folder / "done").touch()
+    return folder / "home"
+
+
+def _train(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith("APPRAISE_"):
@@ -98,7 +111,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         data = str(_write_sales(folder / "sales.csv"))
         train(find_spec("california"), workspace=workspace, data=data, options=TrainOptions(), progress=_Quiet())
         workspace.registry.resolve("california")
-    return folder / "home"
 
 
 @pytest.fixture(scope="session")

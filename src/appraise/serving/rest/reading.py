@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
-import sqlite3
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 
 from appraise import __version__
-from appraise.errors import StoreError
+from appraise.errors import AppraiseError
+from appraise.registry.health import sign_of_life
 from appraise.serving.batching import value_rows
 from appraise.serving.models import Lineup, LoadedModel, example_row
 from appraise.serving.rest import messages, metrics
@@ -71,6 +67,8 @@ class Reading:
         asks = {"models": self._ask_models, "registry": self._ask_registry, "disk": self._ask_disk}
         if service.database is not None:
             asks["database"] = service.database.sign_of_life
+        if service.publisher is not None and await asyncio.to_thread(service.publisher.configured):
+            asks["kafka"] = service.publisher.sign_of_life
         answers = dict(zip(asks, await asyncio.gather(*map(_asked, asks.values())), strict=True))
         served = _served(service.shelf.lineup)
         # Without the registry or the database the models in memory go on answering.
@@ -120,7 +118,7 @@ class Reading:
         return f"{len(champions)} valued a home"
 
     def _ask_registry(self) -> str:
-        return _ask_registry(self._service.registry_address)
+        return sign_of_life(self._service.registry_address, seconds=_ASK_SECONDS)
 
     def _ask_disk(self) -> str:
         home = self._service.home
@@ -135,26 +133,9 @@ async def _asked(ask: Callable[[], str]) -> messages.Dependency:
     try:
         async with asyncio.timeout(_ASK_SECONDS + 1.0):
             detail, status = await asyncio.to_thread(ask), "up"
-    except (OSError, ValueError, TimeoutError, sqlite3.Error, httpx.HTTPError, StoreError) as error:
+    except (OSError, ValueError, AppraiseError) as error:
         detail, status = str(error) or type(error).__name__, "down"
     return messages.Dependency(status, round((time.perf_counter() - started) * 1e3, 3), detail)
-
-
-def _ask_registry(address: str) -> str:
-    """Ask where models are registered for a sign of life, without MLflow's library."""
-    if address.startswith("sqlite:///"):
-        path = Path(address.removeprefix("sqlite:///"))
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_ASK_SECONDS) as connection:
-            count = connection.execute("select count(*) from model_versions").fetchone()[0]
-        connection.close()
-        return f"{count} versions are registered"
-    if address.startswith("http"):
-        httpx.get(f"{address.rstrip('/')}/health", timeout=_ASK_SECONDS).raise_for_status()
-        return "it answered"
-    parts = urlsplit(address)
-    port = parts.port or (3306 if parts.scheme.startswith("mysql") else 5432)
-    with socket.create_connection((parts.hostname or "localhost", port), timeout=_ASK_SECONDS):
-        return "it accepts connections"
 
 
 def _served(lineup: Lineup) -> dict[str, str]:
