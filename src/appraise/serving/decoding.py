@@ -16,6 +16,7 @@ from appraise.datasets.constraints import FINITE, shown
 from appraise.errors import Problem
 
 _decoder = msgspec.json.Decoder()
+_NESTED: frozenset[type] = frozenset((dict, list))
 
 
 class UndecodableError(Exception):
@@ -80,14 +81,10 @@ def _quotes(value: Any) -> int:
     """Quotes that a value is written with where nothing is escaped."""
     kind = type(value)
     if kind is dict:
-        count = 2 * len(value)
-        for inner in value.values():
-            inner_kind = type(inner)
-            if inner_kind is str:
-                count += 2
-            elif inner_kind is dict or inner_kind is list:
-                count += _quotes(inner)
-        return count
+        kinds = list(map(type, value.values()))
+        if _NESTED.isdisjoint(kinds):
+            return 2 * (len(kinds) + kinds.count(str))
+        return 2 * len(kinds) + sum(map(_quotes, value.values()))
     if kind is list:
         return sum(map(_quotes, value))
     return 2 if kind is str else 0

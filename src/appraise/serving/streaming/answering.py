@@ -136,9 +136,7 @@ class Answerer:
             outputs[place] = self._refuse(messages[place], reason, stage)
         if estimates is None:
             return len(bad)
-        now = dt.datetime.now(tz=dt.UTC).isoformat(timespec="milliseconds")
-        for one, answer in zip(asked, answers_of(estimates), strict=True):
-            outputs[one.place] = self._output(messages[one.place], one.request, answer, model, level, now)
+        self._write(model, level, asked, answers_of(estimates), messages, outputs)
         return len(bad)
 
     def _model(self, lineup: Lineup, dataset: str | None) -> LoadedModel:
@@ -184,30 +182,41 @@ class Answerer:
             self._checker = model.digest, ColumnChecker(model.spec)
         return self._checker[1].accepted([one.request.features for one in asked])
 
-    def _output(
-        self, message: Message, request: PriceRequest, answer: Answer, model: LoadedModel, level: float, now: str
-    ) -> Output:
-        topic, partition, offset = place_of(message)
-        estimate, lower, upper, confidence, warnings = answer
-        value = encode(
-            Prediction(
-                prediction=estimate,
-                prediction_id=prediction_id(topic, partition, offset, message.timestamp()[1]),
-                request_id=request.request_id or f"{topic}/{partition}/{offset}",
-                model_name=model.name,
-                model_version=model.version,
-                timestamp=now,
-                prediction_interval=Interval(lower, upper, level),
-                confidence_score=confidence,
-                warnings=warnings,
-                input_features=request.features,
-                currency=model.spec.currency,
-                price_unit=model.spec.price_unit,
+    def _write(
+        self,
+        model: LoadedModel,
+        level: float,
+        asked: Sequence[_Asked],
+        answers: Sequence[Answer],
+        messages: Sequence[Message],
+        outputs: list[Output | None],
+    ) -> None:
+        """Put the predictions where they belong, and hand them to the log."""
+        name, version, currency, unit = model.name, model.version, model.spec.currency, model.spec.price_unit
+        now = dt.datetime.now(tz=dt.UTC).isoformat(timespec="milliseconds")
+        log = None if self._log is None else self._log.append
+        for (place, request), (estimate, lower, upper, confidence, warnings) in zip(asked, answers, strict=True):
+            message = messages[place]
+            topic, partition, offset = place_of(message)
+            prediction = Prediction(
+                estimate,
+                prediction_id(topic, partition, offset, message.timestamp()[1]),
+                request.request_id or f"{topic}/{partition}/{offset}",
+                name,
+                version,
+                now,
+                Interval(lower, upper, level),
+                confidence,
+                warnings,
+                request.features,
+                currency,
+                unit,
             )
-        )
-        if self._log is not None:
-            self._log.append(value)
-        return Output(self._predictions, partition, _key(message), value, passed_on(headers_of(message)))
+            value = encode(prediction)
+            if log is not None:
+                log(value)
+            headers = passed_on(headers_of(message))
+            outputs[place] = Output(self._predictions, partition, _key(message), value, headers)
 
     def _refuse(self, message: Message, error: AppraiseError, stage: str) -> Output:
         headers = dead_letter_headers(message, error, stage=stage)

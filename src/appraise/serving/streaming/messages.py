@@ -22,7 +22,7 @@ _WHAT = "the message"
 _encoder = msgspec.json.Encoder()
 
 
-class PriceRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+class PriceRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """A home to value.
 
     Attributes:
@@ -79,6 +79,19 @@ class Prediction(msgspec.Struct, frozen=True):
     transport: str = "kafka"
 
 
+class _PlainEvent(msgspec.Struct, forbid_unknown_fields=True):
+    user_id: str
+    event_type: str
+    value: float | int | bool | str
+    timestamp: dt.datetime
+
+
+_NUMBERS: frozenset[type] = frozenset((float, int, bool, type(None)))
+_SCALARS = _NUMBERS | {str}
+_requests = msgspec.json.Decoder(PriceRequest)
+_events = msgspec.json.Decoder(_PlainEvent)
+
+
 def encode(message: PriceRequest | Prediction) -> bytes:
     """A message as the bytes of its value."""
     return _encoder.encode(message)
@@ -95,6 +108,9 @@ def decode_request(value: bytes | None) -> PriceRequest:
     Raises:
         MessageError: it is none.
     """
+    plain = _plain_request(value) if value else None
+    if plain is not None:
+        return plain
     fields = _fields(value, _REQUEST_FIELDS, ("features",))
     features = fields["features"]
     request_id, dataset, level = fields.get("request_id"), fields.get("dataset"), fields.get("level", DEFAULT_LEVEL)
@@ -124,12 +140,56 @@ def decode_event(value: bytes | None) -> FeatureEvent:
     Raises:
         MessageError: it is none, or none that can be stored.
     """
+    plain = _plain_event(value) if value else None
+    if plain is not None:
+        return plain
     fields = _fields(value, _EVENT_FIELDS, _EVENT_FIELDS)
     event = FeatureEvent(fields["user_id"], fields["event_type"], fields["value"], _moment(fields["timestamp"]))
     try:
         return check_event(event)
     except (DataError, OverflowError) as error:
         raise MessageError(str(error)) from error
+
+
+def _plain_request(value: bytes) -> PriceRequest | None:
+    """A request as nearly all are, in a third of the time; None where a closer look is needed, for good or ill."""
+    try:
+        request = _requests.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    features, request_id, dataset = request.features, request.request_id, request.dataset
+    kinds = set(map(type, features.values()))
+    texts = 0
+    if not kinds <= _NUMBERS:
+        if not kinds <= _SCALARS:
+            return None
+        texts = sum(type(one) is str for one in features.values())
+    # As in `decoding`: a text in which every quote is accounted for has no key twice.
+    quotes = 2 * (1 + len(features) + texts) + 4 * ((request_id is not None) + (dataset is not None))
+    plain = (
+        value.count(b'"') == quotes
+        and b"\\" not in value
+        and request.level == DEFAULT_LEVEL
+        and (request_id is None or _is_name(request_id))
+        and (dataset is None or _is_name(dataset))
+    )
+    return request if plain else None
+
+
+def _plain_event(value: bytes) -> FeatureEvent | None:
+    """An event as nearly all are; None where a closer look is needed."""
+    try:
+        found = _events.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    moment = found.timestamp
+    quotes = 16 if type(found.value) is str else 14
+    if moment.tzinfo is not dt.UTC or b"\\" in value or value.count(b'"') != quotes:
+        return None
+    try:
+        return check_event(FeatureEvent(found.user_id, found.event_type, found.value, moment))
+    except (DataError, OverflowError):
+        return None
 
 
 def refused(problems: list[Problem]) -> MessageError:

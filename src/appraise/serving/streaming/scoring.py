@@ -10,12 +10,13 @@ One turn:
     6  send the offsets in the same transaction
     7  commit
 
-While a transaction waits for the broker, the next batch is valued. Whatever goes wrong between 3 and 7, what was taken
-and not committed is dropped, and every partition is read again from what is committed.
+While a transaction waits for the broker, the next batches are valued. Whatever goes wrong between 3 and 7, what was
+taken and not committed is dropped, and every partition is read again from what is committed.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 
+#: Batches that are valued while another is being committed.
+_AHEAD = 2
 #: Seconds that the log may take to have a batch on the disk.
 _LOG_SECONDS = 10.0
 
@@ -118,8 +121,8 @@ class ScoringSession:
         self._wait_seconds = wait_seconds
         self._transaction_seconds = transaction_seconds
         self._begin = begin
-        self._pending: _Pending | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="value")
+        self._pending: deque[_Pending] = deque()
+        self._threads = ThreadPoolExecutor(_AHEAD, thread_name_prefix="value")
 
     @property
     def trouble(self) -> str | None:
@@ -135,13 +138,15 @@ class ScoringSession:
             AbortedError: the transaction was aborted, and its input will be read again.
             LogError: the log cannot take the predictions, and their requests will be read again.
         """
-        batch = self._reader.take(self._most, 0.0 if self._pending else self._wait_seconds)
-        following = (
-            None if batch is None else _Pending(batch, self._thread.submit(self._answering.answer, batch.messages))
-        )
-        pending, self._pending = self._pending, following
-        if pending is None:
+        if not self._pending or self._behind():
+            batch = self._reader.take(self._most, 0.0 if self._pending else self._wait_seconds)
+            if batch is not None:
+                self._pending.append(_Pending(batch, self._threads.submit(self._answering.answer, batch.messages)))
+                if self._behind():
+                    return False
+        if not self._pending:
             return False
+        pending = self._pending.popleft()
         try:
             self._publish(pending)
         except StaleBatchError:
@@ -154,18 +159,21 @@ class ScoringSession:
 
     def finish(self) -> None:
         """Commit what was taken; raises as `turn` does."""
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            try:
-                self._publish(pending)
-            except StaleBatchError:
-                _log.info("the last batch belongs to another worker by now")
+        try:
+            while self._pending:
+                self._publish(self._pending.popleft())
+        except StaleBatchError:
+            _log.info("the last messages belong to another worker by now")
 
     def close(self) -> None:
         """Leave the group, and drop what is not committed."""
-        self._thread.shutdown(cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)
         self._reader.close()
         self._producer.purge()
+
+    def _behind(self) -> bool:
+        """Whether another batch is to be taken before the oldest is published: messages came by the thousand."""
+        return 0 < len(self._pending) <= _AHEAD and 2 * len(self._pending[-1].batch.messages) > self._most
 
     def _publish(self, pending: _Pending) -> None:
         answers = pending.answers.result()
@@ -197,10 +205,9 @@ class ScoringSession:
     def _drop(self, pending: _Pending) -> None:
         """Read again what was taken and not committed."""
         self._tally.aborted()
-        for one in (pending, self._pending):
-            if one is not None:
-                one.answers.cancel()
-        self._pending = None
+        for one in (pending, *self._pending):
+            one.answers.cancel()
+        self._pending.clear()
         self._reader.rewind()
 
     def lag(self, *, ask: bool = False) -> int:

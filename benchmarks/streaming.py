@@ -1,0 +1,415 @@
+"""Messages a second and latency of the stream workers, beside bare loops and bare COPY, on a real Apache Kafka.
+
+    scoring     `appraise stream score`, 1 and 2 workers, on requests of 1 KB: checked, valued, logged, answered exactly once
+    bare        a loop of librdkafka that copies each message in the same transactions of the same size, 1 and 2 workers
+    tutorial    one message, flush, synchronous commit: the loop that tutorials show
+    latency     from a request's production to its answer's arrival at a read-committed reader
+    ingestion   `appraise stream ingest` into user_features, beside a bare COPY of the same rows
+
+It needs a registered `california`:
+
+    appraise train california --data california_housing.csv
+    python benchmarks/streaming.py --home .appraise
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from _report import Figure, held_against, parser, say, show
+from confluent_kafka import Consumer, TopicPartition
+
+from appraise.jobs.kafka.broker import LocalBroker
+from appraise.serving.streaming.clients import KafkaConfig
+from appraise.serving.streaming.topics import Topics, create_topics
+from appraise.store.database import Database, DatabaseOptions
+
+PARTITIONS = 2
+MESSAGE_BYTES = 1024
+_ROW = {
+    "MedInc": 8.3252,
+    "HouseAge": 41.0,
+    "AveRooms": 6.984127,
+    "AveBedrms": 1.02381,
+    "Population": 322.0,
+    "AveOccup": 2.555556,
+    "Latitude": 37.88,
+    "Longitude": -122.23,
+}
+_DEADLINE_SECONDS = 240.0
+
+
+def main() -> None:
+    """Measure and print."""
+    options = parser(__doc__)
+    options.add_argument("--home", type=Path, default=Path(os.environ.get("APPRAISE_HOME", ".appraise")))
+    options.add_argument("--messages", type=int, default=60_000, help="requests of one measurement of a rate")
+    options.add_argument("--events", type=int, default=200_000, help="feature events")
+    options.add_argument("--batch", type=int, default=5_000, help="most messages of one transaction")
+    options.add_argument("--seconds", type=float, default=15.0, help="of one measurement of latency")
+    options.add_argument("--only", nargs="+", choices=("rates", "tutorial", "latency", "ingestion"))
+    options.add_argument("--loop", help=argparse_hidden())
+    args = options.parse_args()
+    if args.loop:
+        _LOOPS[args.loop.split()[0]](*args.loop.split()[1:])
+        return
+    wanted = args.only or ("rates", "tutorial", "latency", "ingestion")
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory(prefix="appraise-streaming-") as name:
+        folder = Path(name)
+        # The embedded PostgreSQL runs as another user where this is root.
+        folder.chmod(0o755)
+        broker = LocalBroker(folder / "kafka")
+        bench = Bench(KafkaConfig(broker.start(port=0).bootstrap_servers), folder, args.home.absolute(), args.batch)
+        try:
+            if "rates" in wanted:
+                figures += rates(bench, args.messages)
+            if "tutorial" in wanted:
+                figures += tutorial(bench, figures)
+            if "latency" in wanted:
+                figures += latencies(bench, args.seconds)
+            if "ingestion" in wanted:
+                figures += ingestion(bench, args.events)
+        finally:
+            broker.stop()
+    show(figures, as_json=args.json)
+
+
+def argparse_hidden() -> str:
+    """What keeps an option out of the help."""
+    import argparse
+
+    return argparse.SUPPRESS
+
+
+class Bench:
+    """What all measurements share.
+
+    Attributes:
+        kafka: the broker.
+        folder: for files.
+        home: where the model is.
+        batch: most messages of one transaction.
+    """
+
+    def __init__(self, kafka: KafkaConfig, folder: Path, home: Path, batch: int) -> None:
+        self.kafka = kafka
+        self.folder = folder
+        self.home = home
+        self.batch = batch
+        self._count = 0
+
+    def topics(self) -> Topics:
+        """New topics."""
+        self._count += 1
+        topics = Topics(f"b{self._count}-")
+        create_topics(self.kafka, topics.all, partitions=PARTITIONS)
+        return topics
+
+    def appraise(self, topics: Topics, *words: str) -> list[str]:
+        """The command of a worker."""
+        program = [sys.executable, "-m", "appraise", "--home", str(self.home), "--log-level", "warning"]
+        return [*program, "stream", *words]
+
+    def loop(self, name: str, topics: Topics, slot: str) -> list[str]:
+        """The command of a loop of this file."""
+        servers = self.kafka.bootstrap_servers
+        return [sys.executable, __file__, "--loop", f"{name} {servers} {topics.prefix} {slot} {self.batch}"]
+
+    @contextlib.contextmanager
+    def running(self, topics: Topics, *commands: list[str], home: Path | None = None) -> Iterator[None]:
+        """Worker processes."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("APPRAISE_")}
+        environment |= {
+            "APPRAISE_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "APPRAISE_KAFKA__TOPIC_PREFIX": topics.prefix,
+            "APPRAISE_STREAM__BATCH": str(self.batch),
+        }
+        log = (self.folder / "workers.log").open("ab")
+        processes = [
+            subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=log, cwd=self.folder)
+            for command in commands
+        ]
+        try:
+            yield
+            failed = [process.poll() for process in processes if process.poll() is not None]
+            if failed:
+                sys.exit(f"a worker ended with {failed[0]}: {(self.folder / 'workers.log').read_text()[-2000:]}")
+        finally:
+            for process in processes:
+                process.send_signal(signal.SIGTERM)
+            for process in processes:
+                process.wait(timeout=60)
+            log.close()
+
+
+def rates(bench: Bench, count: int) -> list[Figure]:
+    """Messages a second of the scoring worker beside the bare loop."""
+    figures = []
+    for workers in (1, 2):
+        topics = bench.topics()
+        fill(bench.kafka, topics.requests, requests(count))
+        slots = [str(slot) for slot in range(workers)]
+        with bench.running(topics, *(bench.loop("bare", topics, slot) for slot in slots)):
+            bare = Figure(f"bare loop/{workers} workers", rate_of(bench.kafka, topics.predictions, count), "messages/s")
+        figures.append(bare)
+        topics = bench.topics()
+        fill(bench.kafka, topics.requests, requests(count))
+        commands = [bench.appraise(topics, "score", "--slot", slot) for slot in slots]
+        with bench.running(topics, *commands):
+            rate = rate_of(bench.kafka, topics.predictions, count)
+        figures.append(held_against(f"appraise/{workers} workers", rate, "messages/s", bare))
+        say(f"{workers} workers: bare {bare.value:,.0f}/s, appraise {rate:,.0f}/s")
+    return figures
+
+
+def tutorial(bench: Bench, figures: list[Figure]) -> list[Figure]:
+    """Messages a second of the loop of tutorials."""
+    topics = bench.topics()
+    count = 1_000
+    fill(bench.kafka, topics.requests, requests(count))
+    with bench.running(topics, bench.loop("tutorial", topics, "0")):
+        found = Figure("tutorial loop", rate_of(bench.kafka, topics.predictions, count), "messages/s")
+    ours = next((one for one in figures if one.name == "appraise/1 workers"), None)
+    return [found] if ours is None else [found, held_against("appraise/1 workers again", ours.value, ours.unit, found)]
+
+
+def latencies(bench: Bench, seconds: float) -> list[Figure]:
+    """Milliseconds from a request's production to its answer's arrival."""
+    figures = []
+    for rate in (100, 1_000):
+        for name in ("bare", "appraise"):
+            topics = bench.topics()
+            command = bench.loop("bare", topics, "0") if name == "bare" else bench.appraise(topics, "score")
+            with bench.running(topics, command):
+                found = latency_of(bench.kafka, topics, rate, seconds)
+            for percent in (50, 99):
+                value = float(np.percentile(found, percent))
+                figures.append(Figure(f"{name}/{rate} messages a second/p{percent}", value, "ms"))
+                say(f"{name} at {rate}/s: p{percent} {value:.1f} ms")
+    return figures
+
+
+def ingestion(bench: Bench, count: int) -> list[Figure]:
+    """Events a second into user_features, beside COPY of the same rows."""
+    topics = bench.topics()
+    fill(bench.kafka, topics.events, events(count))
+    home = bench.folder / "home"
+    with Database(DatabaseOptions(url=None, folder=home / "postgres")) as database:
+        database.upgrade(actor="benchmark")
+        copied = Figure("bare COPY", copy_rate(database, count), "rows/s")
+        program = [sys.executable, "-m", "appraise", "--home", str(home), "--log-level", "warning", "stream", "ingest"]
+        with bench.running(topics, program):
+            rate = table_rate(database, count)
+    say(f"ingestion: {rate:,.0f} events/s, COPY {copied.value:,.0f} rows/s")
+    return [copied, held_against("appraise/ingestion", rate, "events/s", copied)]
+
+
+def requests(count: int) -> Iterator[bytes]:
+    """Requests of 1 KB, each for another home; JSON allows the white space that fills them."""
+    dice = random.Random(7)  # noqa: S311
+    for number in range(count):
+        row = {**_ROW, "MedInc": round(dice.uniform(1, 10), 4), "Latitude": round(dice.uniform(33, 41), 2)}
+        body = json.dumps({"request_id": f"r{number}", "features": row}).encode()
+        yield body + b" " * (MESSAGE_BYTES - len(body))
+
+
+def events(count: int) -> Iterator[bytes]:
+    """Feature events of 20,000 users."""
+    begin = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    for number in range(count):
+        moment = (begin + dt.timedelta(seconds=number)).isoformat()
+        event = {"user_id": f"user{number % 20_000}", "event_type": "MedInc", "value": number / 7, "timestamp": moment}
+        yield json.dumps(event).encode()
+
+
+def fill(kafka: KafkaConfig, topic: str, values: Iterator[bytes]) -> None:
+    """Put messages into a topic."""
+    producer = kafka.producer({"linger.ms": 20, "queue.buffering.max.messages": 500_000})
+    for number, value in enumerate(values):
+        while True:
+            try:
+                producer.produce(topic, value, str(number), number % PARTITIONS)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        if number % 1000 == 0:
+            producer.poll(0)
+    producer.flush(60)
+
+
+def rate_of(kafka: KafkaConfig, topic: str, count: int) -> float:
+    """Messages a second that arrive in a topic, from the first batch to the last."""
+    consumer = kafka.consumer("rate", {})
+
+    def arrived() -> int:
+        places = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        return sum(consumer.get_watermark_offsets(place, timeout=10.0)[1] for place in places)
+
+    rate = _rate(arrived, count)
+    consumer.close()
+    return rate
+
+
+def table_rate(database: Database, count: int) -> float:
+    """Rows a second that arrive in user_features."""
+
+    def arrived() -> int:
+        with database.connect() as connection:
+            return int(
+                connection.exec_driver_sql("SELECT coalesce(sum(next_offset), 0) FROM stream_offsets").scalar_one()
+            )
+
+    return _rate(arrived, count)
+
+
+def _rate(arrived: Callable[[], int], count: int) -> float:
+    """What arrives a second between the first sign of work and the end; markers of transactions count for nothing."""
+    deadline = time.monotonic() + _DEADLINE_SECONDS
+    first: tuple[float, int] | None = None
+    while True:
+        here, now = arrived(), time.perf_counter()
+        if first is None and here:
+            first = now, here
+        if here >= count:
+            break
+        if time.monotonic() > deadline:
+            sys.exit(f"only {here:,} of {count:,} came within {_DEADLINE_SECONDS:g} s")
+        time.sleep(0.01)
+    if first is None or first[1] >= count:
+        sys.exit("all of it came at once: take more --messages")
+    return (count - first[1]) / (now - first[0])
+
+
+def latency_of(kafka: KafkaConfig, topics: Topics, rate: int, seconds: float) -> list[float]:
+    """Send requests at a rate, and see when their answers can be read; those of the first seconds do not count."""
+    sent: dict[bytes, float] = {}
+    arrived: dict[bytes, float] = {}
+    done = threading.Event()
+    ready = threading.Event()
+
+    def read() -> None:
+        consumer = kafka.consumer("latency", {"fetch.wait.max.ms": 100})
+        consumer.assign([TopicPartition(topics.predictions, number, 0) for number in range(PARTITIONS)])
+        while not done.is_set():
+            message = consumer.poll(0.05)
+            if message is not None and message.error() is None:
+                arrived[message.key()] = time.perf_counter()
+                ready.set()
+        consumer.close()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    producer = kafka.producer({"linger.ms": 0})
+    values = list(requests(1000))
+
+    def send(number: int) -> None:
+        key = str(number).encode()
+        sent[key] = time.perf_counter()
+        producer.produce(topics.requests, values[number % 1000], key, number % PARTITIONS)
+        producer.poll(0)
+
+    number = 0
+    while not ready.wait(0.2):
+        send(number)
+        number += 1
+    for _ in range(rate):
+        send(number)
+        number += 1
+    time.sleep(1.0)
+    first, started = number, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        if number - first < (time.perf_counter() - started) * rate:
+            send(number)
+            number += 1
+        else:
+            time.sleep(0.0005)
+    deadline = time.monotonic() + 30.0
+    while len(arrived) < number and time.monotonic() < deadline:
+        time.sleep(0.05)
+    done.set()
+    reader.join()
+    wanted = [str(one).encode() for one in range(first, number)]
+    if any(key not in arrived for key in wanted):
+        sys.exit("some answers never came")
+    return [(arrived[key] - sent[key]) * 1e3 for key in wanted]
+
+
+def copy_rate(database: Database, count: int) -> float:
+    """Rows a second of a bare COPY of the same events into a table with the same index."""
+    rows = [json.loads(value) for value in events(count)]
+    with database.dedicated() as connection:
+        connection.execute("CREATE TEMPORARY TABLE copied (LIKE user_features INCLUDING ALL)")
+        started = time.perf_counter()
+        columns = "user_id, event_type, feature_value, ingestion_timestamp"
+        with connection.cursor().copy(f"COPY copied ({columns}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row((row["user_id"], row["event_type"], json.dumps(row["value"]), row["timestamp"]))
+        connection.commit()
+        return count / (time.perf_counter() - started)
+
+
+def bare(servers: str, prefix: str, slot: str, batch: str) -> None:
+    """Copy messages in transactions, with nothing else done."""
+    topics, kafka = Topics(prefix), KafkaConfig(servers)
+    consumer = kafka.consumer("bare", {"partition.assignment.strategy": "cooperative-sticky"})
+    consumer.subscribe([topics.requests])
+    producer = kafka.producer({"transactional.id": f"bare-{slot}", "retry.backoff.ms": 2, "linger.ms": 1})
+    producer.init_transactions(30)
+    most, stop = int(batch), _stopped()
+    while not stop.is_set():
+        first = consumer.poll(0.2)
+        if first is None or first.error():
+            continue
+        messages = [one for one in (first, *consumer.consume(most - 1, 0)) if not one.error()]
+        producer.begin_transaction()
+        for one in messages:
+            producer.produce(topics.predictions, one.value(), one.key(), one.partition())
+        following = {one.partition(): one.offset() + 1 for one in messages}
+        offsets = [TopicPartition(topics.requests, number, offset) for number, offset in following.items()]
+        producer.send_offsets_to_transaction(offsets, consumer.consumer_group_metadata(), 30)
+        producer.commit_transaction(30)
+    consumer.close()
+
+
+def tutorial_loop(servers: str, prefix: str, slot: str, batch: str) -> None:  # noqa: ARG001
+    """One message, flush, synchronous commit."""
+    topics, kafka = Topics(prefix), KafkaConfig(servers)
+    consumer: Consumer = kafka.consumer("tutorial", {})
+    consumer.subscribe([topics.requests])
+    producer, stop = kafka.producer(), _stopped()
+    while not stop.is_set():
+        message = consumer.poll(0.2)
+        if message is None or message.error():
+            continue
+        producer.produce(topics.predictions, message.value(), message.key(), message.partition())
+        producer.flush()
+        consumer.commit(message=message, asynchronous=False)
+    consumer.close()
+
+
+def _stopped() -> threading.Event:
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    return stop
+
+
+_LOOPS = {"bare": bare, "tutorial": tutorial_loop}
+
+
+if __name__ == "__main__":
+    main()
