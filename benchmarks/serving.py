@@ -121,8 +121,8 @@ def _measure(name: str, server: Server, connections: list[int], seconds: int) ->
 def _await_registry(pid: int) -> None:
     """Wait for the process by which a service that began with cached models asks the registry for news."""
     deadline = time.monotonic() + _REGISTRY_SECONDS
-    # The other child, multiprocessing's tracker of resources, stays.
-    while len(children(pid)) > 1 and time.monotonic() < deadline:
+    # The other two, multiprocessing's tracker of resources and the loader of the prediction log, stay.
+    while len(children(pid)) > 2 and time.monotonic() < deadline:
         time.sleep(0.1)
 
 
