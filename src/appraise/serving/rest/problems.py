@@ -30,6 +30,10 @@ MEDIA_TYPE = b"application/problem+json"
 _MOST_ERRORS = 100
 
 
+#: Names of RFC 9110 that Python had not learnt before 3.13.
+_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+
+
 class Refusal(Exception):  # noqa: N818  what it is, not what went wrong
     """A request that is not answered with what it asks for.
 
@@ -60,7 +64,7 @@ class Refusal(Exception):  # noqa: N818  what it is, not what went wrong
     def reply(self) -> Reply:
         """The answer."""
         document = messages.Problem(
-            title=self.status.phrase,
+            title=_TITLES.get(self.status.value, self.status.phrase),
             status=self.status.value,
             detail=self.detail,
             hint=self.hint,
