@@ -16,6 +16,8 @@ from appraise.settings import Settings
 if TYPE_CHECKING:
     from appraise.jobs.ingesting import IngestingPlan
     from appraise.jobs.kafka.broker import LocalBroker
+    from appraise.jobs.kafka.finding import KafkaPlan
+    from appraise.jobs.keys import KeyPlace
     from appraise.jobs.scoring import ScoringPlan
     from appraise.jobs.serve import ServePlan
     from appraise.jobs.up import UpPlan
@@ -64,25 +66,26 @@ def build_broker(settings: Settings) -> LocalBroker:
     return LocalBroker(settings.home.absolute() / "kafka")
 
 
+def build_kafka_plan(settings: Settings) -> KafkaPlan:
+    """Where Kafka is looked for."""
+    from appraise.jobs.kafka.finding import KafkaPlan
+
+    return KafkaPlan(
+        folder=settings.home.absolute() / "kafka",
+        servers=settings.kafka.bootstrap_servers,
+        options=settings.kafka.options,
+        seconds=settings.kafka.seconds,
+        topics=build_topics(settings),
+    )
+
+
 def build_kafka(settings: Settings) -> KafkaConfig:
     """The Kafka cluster: the configured one, or else the broker of this machine.
 
     Raises:
         BrokerUnavailableError: none is configured, and none runs here.
     """
-    from appraise.errors import BrokerUnavailableError
-    from appraise.serving.streaming.clients import KafkaConfig
-
-    servers = settings.kafka.bootstrap_servers
-    if servers is None:
-        local = build_broker(settings).running()
-        if local is None:
-            raise BrokerUnavailableError(
-                "no Kafka is configured, and no broker runs on this machine",
-                hint="start one: appraise kafka start; or say where one is: export KAFKA_BOOTSTRAP_SERVERS=HOST:PORT",
-            )
-        servers = local.bootstrap_servers
-    return KafkaConfig(servers, settings.kafka.options, settings.kafka.seconds)
+    return build_kafka_plan(settings).find()
 
 
 def build_topics(settings: Settings) -> Topics:
@@ -107,6 +110,13 @@ def build_log_plan(settings: Settings) -> LogPlan:
         segment_seconds=log.segment_seconds,
         keep_days=log.keep_days,
     )
+
+
+def build_key_place(settings: Settings) -> KeyPlace:
+    """Where API keys are kept."""
+    from appraise.jobs.keys import KeyPlace
+
+    return KeyPlace(settings.home.absolute(), build_database(settings))
 
 
 def build_workspace(settings: Settings) -> Workspace:
@@ -156,6 +166,7 @@ def build_serve_plan(settings: Settings, *, names: tuple[str, ...] = (), insecur
             warn=dt.timedelta(days=settings.features.warn_after_days),
             refuse=dt.timedelta(days=settings.features.refuse_after_days),
         ),
+        kafka=build_kafka_plan(settings),
         limits=Limits(
             max_batch_rows=serve.max_batch_rows,
             max_body_bytes=int(serve.max_body),
@@ -178,7 +189,6 @@ def build_up_plan(settings: Settings, *, names: tuple[str, ...] = (), insecure: 
     Other settings reach the process as they reached this one: by its environment and its working folder.
     """
     from appraise import __version__
-    from appraise.jobs.serve import key_file
     from appraise.jobs.up import UpPlan
 
     home, serve = settings.home.absolute(), settings.serve
@@ -191,7 +201,7 @@ def build_up_plan(settings: Settings, *, names: tuple[str, ...] = (), insecure: 
     meant = "\n".join([__version__, *command, settings.model_dump_json(exclude=_NOT_SERVED)])
     return UpPlan(
         home=home,
-        keys=key_file(home),
+        keys=build_key_place(settings).file,
         command=tuple(command),
         fingerprint=hashlib.sha256(meant.encode()).hexdigest(),
         end_seconds=build_end_seconds(settings),

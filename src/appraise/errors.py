@@ -23,7 +23,9 @@ letter); nothing here knows of them.
     |   +-- UnknownPredictionError   it has no estimate of that id
     +-- StreamError              Kafka refuses, or cannot be used as it is
     |   +-- BrokerUnavailableError   no broker answers for now
-    |   +-- UnknownTopicError    no topic, or no partition, of that name
+    |   +-- UnknownTopicError    no topic of that name
+    |   |   +-- UnknownPartitionError    no such partition in it
+    |   +-- ForbiddenTopicError  a topic that clients do not write to
     |   +-- MessageError         a message that is refused, with one Problem for each refused field
     +-- OutputError              a result that cannot be written
     +-- BatchError               a batch run that cannot go on: its workers are lost, or cannot be reached
@@ -170,6 +172,14 @@ class BrokerUnavailableError(StreamError):
 
 class UnknownTopicError(StreamError):
     """No topic of that name, or no such partition in it."""
+
+
+class UnknownPartitionError(UnknownTopicError):
+    """The topic has no such partition."""
+
+
+class ForbiddenTopicError(StreamError):
+    """A topic that messages of clients do not go to."""
 
 
 class MessageError(StreamError):

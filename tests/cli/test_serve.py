@@ -27,7 +27,7 @@ def test_without_keys_the_list_says_what_to_do(appraise, folder):
 def test_a_wrong_scope_makes_no_key(appraise, folder):
     ended = appraise("keys", "create", "--name", "web", "--scopes", "write")
     assert ended.code == 3
-    assert "among predict, read, admin" in ended.err
+    assert "among predict, read, produce, admin" in ended.err
     assert not (folder / ".appraise" / "keys.json").exists()
 
 

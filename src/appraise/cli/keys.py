@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from appraise.cli.options import AsJson
-from appraise.cli.session import Session
+from appraise.cli.session import Session, user_name
 from appraise.cli.terminal import show
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from appraise.serving.keys import ApiKey, KeyFile
+    from appraise.jobs.keys import KeyPlace
+    from appraise.serving.keys import ApiKey
 
 CREATE_EXAMPLES = """\
 appraise keys create --name web --scopes predict,read
@@ -48,7 +49,7 @@ def create(
     context: typer.Context,
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Whose it is.", show_default=False)],
     scopes: Annotated[
-        str, typer.Option("--scopes", metavar="LIST", help="What it may do: some of predict,read,admin.")
+        str, typer.Option("--scopes", metavar="LIST", help="What it may do: some of predict,read,produce,admin.")
     ] = "predict,read",
     rate: Annotated[
         float | None,
@@ -64,16 +65,21 @@ def create(
 ) -> None:
     """Make an API key.
 
-    It is shown this once: what is kept is its hash. Running servers notice it.
+    It is shown this once: what is kept is its hash, in the database where APPRAISE_DATABASE_URL gives one, and else in
+    the home. Running servers notice it.
     """
+    from appraise.jobs.keys import create_key
+
     wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
-    key, secret = _file(context).create(name, wanted, rate_per_second=rate)
+    key, secret = create_key(_place(context), name, wanted, rate_per_second=rate, actor=user_name())
     show(_Created(key, secret), _render_created, as_json=as_json)
 
 
 def list_keys(context: typer.Context, as_json: AsJson = False) -> None:
     """List the API keys, without the keys themselves."""
-    show(_Listed(_file(context).read()), _render_list, as_json=as_json)
+    from appraise.jobs.keys import list_keys as job
+
+    show(_Listed(job(_place(context))), _render_list, as_json=as_json)
 
 
 def revoke(
@@ -82,14 +88,16 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Revoke an API key. Running servers notice it within a second."""
-    show(_file(context).revoke(key), _render_revoked, as_json=as_json)
+    from appraise.jobs.keys import revoke_key
+
+    show(revoke_key(_place(context), key, actor=user_name()), _render_revoked, as_json=as_json)
 
 
-def _file(context: typer.Context) -> KeyFile:
-    from appraise.jobs.serve import key_file
+def _place(context: typer.Context) -> KeyPlace:
+    from appraise.bootstrap import build_key_place
 
     session: Session = context.obj
-    return key_file(session.open().home)
+    return build_key_place(session.settings())
 
 
 def _render_created(console: Console, created: _Created) -> None:

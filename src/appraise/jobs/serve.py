@@ -24,6 +24,8 @@ from types import FrameType
 from appraise import logs
 from appraise.errors import AppraiseError, LogError, RegistryError, SettingsError, UnknownModelError
 from appraise.jobs.db import close, prepared
+from appraise.jobs.kafka.finding import KafkaPlan
+from appraise.jobs.keys import KeyPlace, followed
 from appraise.jobs.loading import LoadingPlan, loading
 from appraise.registry.mlflow_registry import Registry
 from appraise.serving.keys import KeyFile
@@ -37,6 +39,7 @@ from appraise.serving.rest.service import Service
 from appraise.serving.rest.storing import StoredFeatures
 from appraise.serving.source import RegistrySource
 from appraise.serving.stored import FeatureAges
+from appraise.serving.streaming.proxy import TopicPublisher
 from appraise.store.database import Database
 from appraise.store.log import LogPlan, PredictionLog
 from appraise.store.lookup import FeatureLookup
@@ -63,6 +66,7 @@ class ServePlan:
         database: where stored features are; None serves without them.
         feature_ages: how old they may be.
         log: how estimates are recorded; None records nothing.
+        kafka: where messages are sent to; None sends none.
         limits: what is allowed.
         drain_seconds: how long to answer as not ready before the end.
         finish_seconds: how long requests that have begun may take then.
@@ -79,6 +83,7 @@ class ServePlan:
     database: Database | None = None
     feature_ages: FeatureAges = field(default_factory=FeatureAges)
     log: LogPlan | None = None
+    kafka: KafkaPlan | None = None
     limits: Limits = field(default_factory=Limits)
     drain_seconds: float = 0.0
     finish_seconds: float = 10.0
@@ -88,7 +93,12 @@ class ServePlan:
     @property
     def keys(self) -> KeyFile:
         """API keys."""
-        return key_file(self.home)
+        return KeyFile(self.home / "keys.json") if self.key_place is None else self.key_place.file
+
+    @property
+    def key_place(self) -> KeyPlace | None:
+        """Where they are kept; None without a database."""
+        return None if self.database is None else KeyPlace(self.home, self.database)
 
     @property
     def loading(self) -> LoadingPlan | None:
@@ -129,11 +139,6 @@ class Serving:
         }
 
 
-def key_file(home: Path) -> KeyFile:
-    """The API keys of a home folder."""
-    return KeyFile(home / "keys.json")
-
-
 def serve(plan: ServePlan, *, announce: Callable[[Serving], None]) -> None:
     """Serve until SIGTERM or Ctrl-C.
 
@@ -146,12 +151,17 @@ def serve(plan: ServePlan, *, announce: Callable[[Serving], None]) -> None:
         UnknownModelError, RegistryError, BundleError: there is no model to serve.
         LogError: estimates cannot be recorded.
     """
-    has_keys = bool(plan.keys.read())
-    if not has_keys and not plan.insecure and not _is_loopback(plan.host):
-        raise SettingsError(
-            f"{plan.host} can be reached from other machines, and there is no API key",
-            hint="make one with appraise keys create --name web, or serve without: --insecure",
-        )
+    with followed(plan.key_place):
+        has_keys = bool(plan.keys.read())
+        if not has_keys and not plan.insecure and not _is_loopback(plan.host):
+            raise SettingsError(
+                f"{plan.host} can be reached from other machines, and there is no API key",
+                hint="make one with appraise keys create --name web, or serve without: --insecure",
+            )
+        _serve(plan, announce)
+
+
+def _serve(plan: ServePlan, announce: Callable[[Serving], None]) -> None:
     _allow_many_files()
     with listening(plan.host, plan.port) as listener:
         host, port = listener.getsockname()[:2]
@@ -191,6 +201,7 @@ def _service(plan: ServePlan, shelf: Shelf, crew: Crew) -> Iterator[Service]:
     lookup = None if plan.database is None else FeatureLookup(plan.database)
     stored = StoredFeatures(lookup, plan.feature_ages)
     recorder = None if plan.log is None or plan.log.mode == "off" else Recorder(PredictionLog(plan.log))
+    publisher = None if plan.kafka is None else _publisher(plan.kafka)
     try:
         yield Service(
             shelf,
@@ -202,8 +213,11 @@ def _service(plan: ServePlan, shelf: Shelf, crew: Crew) -> Iterator[Service]:
             database=plan.database,
             stored=stored,
             recorder=recorder,
+            publisher=publisher,
         )
     finally:
+        if publisher is not None:
+            publisher.close(plan.finish_seconds)
         if recorder is not None:
             recorder.close(seconds=plan.finish_seconds)
         stored.close()
@@ -326,6 +340,10 @@ def _work(plan: ServePlan, listener: socket.socket, folder: Path, parent: int, a
         except LogError as error:
             _log.error("a worker cannot record estimates", reason=error.message)
             raise SystemExit(1) from error
+
+
+def _publisher(kafka: KafkaPlan) -> TopicPublisher:
+    return TopicPublisher(kafka.find, kafka.topics.inputs, seconds=min(8.0, kafka.seconds))
 
 
 @contextmanager

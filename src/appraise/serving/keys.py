@@ -20,7 +20,7 @@ import msgspec
 
 from appraise.errors import OutputError, SettingsError, UnknownKeyError
 
-SCOPES = ("predict", "read", "admin")
+SCOPES = ("predict", "read", "produce", "admin")
 
 _PREFIX = "appraise_"
 
@@ -59,37 +59,28 @@ class KeyFile:
 
     Args:
         path: the file.
+        others: files whose keys are read too and never written here.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *others: Path) -> None:
         self.path = path
+        self._others = others
 
-    def stamp(self) -> tuple[int, int] | None:
-        """Changes when the file does; None without one."""
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_ino
+    def stamp(self) -> tuple[tuple[int, int] | None, ...]:
+        """Changes when a file does."""
+        return tuple(_stamp(path) for path in (self.path, *self._others))
+
+    def exists(self) -> bool:
+        """Whether a key was ever made."""
+        return self.path.exists()
 
     def read(self) -> tuple[ApiKey, ...]:
         """Every key, revoked ones too, in the order they were made.
 
         Raises:
-            SettingsError: the file cannot be read.
+            SettingsError: a file cannot be read.
         """
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return ()
-        except OSError as error:
-            raise SettingsError(f"the key file {self.path} cannot be read: {error.strerror or error}") from error
-        try:
-            return msgspec.json.decode(data, type=tuple[ApiKey, ...])
-        except msgspec.DecodeError as error:
-            raise SettingsError(
-                f"the key file {self.path} is damaged: {error}", hint="restore it, or remove it and make new keys"
-            ) from error
+        return tuple(key for path in (self.path, *self._others) for key in _read(path))
 
     def create(self, name: str, scopes: Iterable[str], *, rate_per_second: float | None = None) -> tuple[ApiKey, str]:
         """Make a key.
@@ -101,21 +92,8 @@ class KeyFile:
             SettingsError: an unknown scope, or none.
             OutputError: the file cannot be written.
         """
-        wanted = tuple(dict.fromkeys(scopes))
-        unknown = [scope for scope in wanted if scope not in SCOPES]
-        if unknown or not wanted:
-            received = repr(unknown[0]) if unknown else "none"
-            raise SettingsError(f"a key's scopes are among {', '.join(SCOPES)}, received {received}")
-        secret = _PREFIX + secrets.token_urlsafe(32)
-        key = ApiKey(
-            id=secrets.token_hex(4),
-            name=name,
-            scopes=wanted,
-            hash=hash_of(secret),
-            created_at=_now(),
-            rate_per_second=rate_per_second,
-        )
-        self._write((*self.read(), key))
+        key, secret = make_key(name, scopes, rate_per_second=rate_per_second)
+        self.write((*_read(self.path), key))
         return key, secret
 
     def revoke(self, key: str) -> ApiKey:
@@ -124,14 +102,9 @@ class KeyFile:
         Raises:
             UnknownKeyError: there is no such key, or several have the name.
         """
-        keys = self.read()
-        found = [one for one in keys if key in (one.id, one.name) and one.revoked_at is None]
-        if len(found) != 1:
-            known = ", ".join(f"{one.id} ({one.name})" for one in keys if one.revoked_at is None)
-            what = f"{len(found)} keys have the name {key!r}" if found else f"there is no valid key {key!r}"
-            raise UnknownKeyError(what, hint=f"valid keys are {known}" if known else "there are no valid keys")
-        revoked = replace(found[0], revoked_at=_now())
-        self._write(tuple(revoked if one.id == revoked.id else one for one in keys))
+        keys = _read(self.path)
+        revoked = replace(valid_key(keys, key), revoked_at=_now())
+        self.write(tuple(revoked if one.id == revoked.id else one for one in keys))
         return revoked
 
     @contextmanager
@@ -141,9 +114,14 @@ class KeyFile:
         try:
             yield secret
         finally:
-            self._write(tuple(one for one in self.read() if one.id != key.id))
+            self.write(tuple(one for one in _read(self.path) if one.id != key.id))
 
-    def _write(self, keys: tuple[ApiKey, ...]) -> None:
+    def write(self, keys: tuple[ApiKey, ...]) -> None:
+        """Have the file hold these keys and no other.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
         temporary = self.path.with_name(f".{uuid.uuid4().hex}.partial")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,6 +134,44 @@ class KeyFile:
             raise OutputError(f"the key file {self.path} cannot be written: {error.strerror or error}") from error
 
 
+def make_key(name: str, scopes: Iterable[str], *, rate_per_second: float | None = None) -> tuple[ApiKey, str]:
+    """What is kept of a new key, and the key itself; nothing is written.
+
+    Raises:
+        SettingsError: an unknown scope, or none.
+    """
+    wanted = tuple(dict.fromkeys(scopes))
+    unknown = [scope for scope in wanted if scope not in SCOPES]
+    if unknown or not wanted:
+        received = repr(unknown[0]) if unknown else "none"
+        raise SettingsError(f"a key's scopes are among {', '.join(SCOPES)}, received {received}")
+    secret = _PREFIX + secrets.token_urlsafe(32)
+    key = ApiKey(
+        id=secrets.token_hex(4),
+        name=name,
+        scopes=wanted,
+        hash=hash_of(secret),
+        created_at=_now(),
+        rate_per_second=rate_per_second,
+    )
+    return key, secret
+
+
+def valid_key(keys: Iterable[ApiKey], key: str) -> ApiKey:
+    """The valid key of an id, or of a name that only one has.
+
+    Raises:
+        UnknownKeyError: there is no such key, or several have the name.
+    """
+    valid = [one for one in keys if one.revoked_at is None]
+    found = [one for one in valid if key in (one.id, one.name)]
+    if len(found) != 1:
+        known = ", ".join(f"{one.id} ({one.name})" for one in valid)
+        what = f"{len(found)} keys have the name {key!r}" if found else f"there is no valid key {key!r}"
+        raise UnknownKeyError(what, hint=f"valid keys are {known}" if known else "there are no valid keys")
+    return found[0]
+
+
 def hash_of(secret: str) -> str:
     """The hash under which a key is kept."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
@@ -163,3 +179,26 @@ def hash_of(secret: str) -> str:
 
 def _now() -> str:
     return dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds")
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino
+
+
+def _read(path: Path) -> tuple[ApiKey, ...]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise SettingsError(f"the key file {path} cannot be read: {error.strerror or error}") from error
+    try:
+        return msgspec.json.decode(data, type=tuple[ApiKey, ...])
+    except msgspec.DecodeError as error:
+        raise SettingsError(
+            f"the key file {path} is damaged: {error}", hint="restore it, or remove it and make new keys"
+        ) from error

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from appraise import __version__
+from appraise.serving.rest import topics
 from appraise.serving.rest.direct import Direct
 from appraise.serving.rest.documents import Documents
 from appraise.serving.rest.history import History
@@ -29,6 +30,8 @@ Handler = Callable[[Scope, Receive], Awaitable[Reply]]
 
 #: What a route asks of a key; None is open to everybody.
 Need = str | None
+
+_TOPIC = "/topics/{topic}"
 
 
 class Endpoint:
@@ -148,6 +151,7 @@ def build_app(service: Service, *, ask_registry: bool = False) -> Gate:
     predicting = Predicting(service)
     reading = Reading(service, predicting)
     history = History(service, predicting)
+    topic_routes = topics.TopicRoutes(service, predicting)
     documents = Documents(service)
 
     @asynccontextmanager
@@ -213,6 +217,7 @@ def build_app(service: Service, *, ask_registry: bool = False) -> Gate:
         *(_route(method, path, Endpoint(path, handler, need, service, tell)) for method, path, handler, need in v2),
         *(_route("POST", endpoint.route, endpoint) for endpoint in (*posts.values(), *named.values())),
         _route("POST", "/outcomes", Endpoint("/outcomes", history.outcomes, "predict", service)),
+        _route("POST", _TOPIC, Endpoint(_TOPIC, topic_routes.produce, "produce", service, topics.tell)),
         _route("POST", "/model/reload", Endpoint("/model/reload", reading.reload, "admin", service)),
         *(_route("GET", path, Endpoint(path, handler, need, service)) for path, handler, need in gets),
     ]

@@ -10,7 +10,7 @@ import msgspec
 from appraise import __version__
 from appraise.datasets.spec import Column, DatasetSpec
 from appraise.serving.models import Lineup, LoadedModel, example_row
-from appraise.serving.rest import messages, past
+from appraise.serving.rest import messages, past, topics
 from appraise.serving.rest.limits import Limits
 from appraise.serving.rest.parameters import BATCH, INFO, MOST_COMPARABLES, SINGLE
 
@@ -54,7 +54,7 @@ def build_document(lineup: Lineup, limits: Limits, *, keyed: bool) -> Json:
     """
     champions = {model.name: model for model in lineup.champions()}
     _, components = msgspec.json.schema_components(_ANSWERS, ref_template="#/components/schemas/{name}")
-    schemas: Json = {**components, **past.schemas()}
+    schemas: Json = {**components, **past.schemas(), **topics.schemas()}
     for name, model in champions.items():
         schemas[_row_name(name)] = row_schema(model.spec)
     paths: Json = {}
@@ -68,7 +68,7 @@ def build_document(lineup: Lineup, limits: Limits, *, keyed: bool) -> Json:
         paths[f"/models/{name}/predict"] = {"post": _predict([model], name)}
         paths[f"/models/{name}/predict/batch"] = {"post": _batch([model], limits)}
         paths[f"/models/{name}/info"] = {"get": _info(name, name)}
-    paths |= _fixed_paths() | past.paths(_answers)
+    paths |= _fixed_paths() | past.paths(_answers) | topics.paths(_answers)
     return {
         "openapi": "3.1.0",
         "info": {

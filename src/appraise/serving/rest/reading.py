@@ -95,12 +95,14 @@ class Reading:
         model = await self._predicting.model(options, scope["path_params"].get("name"))
         return _json(_info(self._service.shelf.lineup, model))
 
-    async def reload(self, _scope: Scope, _receive: Receive) -> Reply:
+    async def reload(self, scope: Scope, _receive: Receive) -> Reply:
         """Serve what the registry says now."""
         started = time.perf_counter()
         before, after, workers = await self._service.reload()
         served, was = _served(after), _served(before)
         changed = tuple(name for name in served if served[name] != was.get(name))
+        actor = scope.get("appraise.caller") or "anybody on this machine"
+        self._service.note(actor, "model.reloaded", ", ".join(changed) or "nothing", {"serves": served, "before": was})
         return _json(messages.Reloaded(served, changed, workers, round(time.perf_counter() - started, 3)))
 
     async def metrics(self, _scope: Scope, _receive: Receive) -> Reply:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from appraise.errors import AppraiseError
+from appraise.errors import AppraiseError, StoreError
 from appraise.logs import get_logger
 from appraise.serving.batching import Batcher
 from appraise.serving.models import Lineup, Shelf
+from appraise.serving.publishing import Publisher
 from appraise.serving.rest.crew import Crew
 from appraise.serving.rest.guard import Guard
 from appraise.serving.rest.limits import Limits
@@ -18,6 +20,7 @@ from appraise.serving.rest.recording import Recorder
 from appraise.serving.rest.storing import StoredFeatures
 from appraise.serving.rest.tally import Tally
 from appraise.serving.stored import FeatureAges
+from appraise.store.audit import Action, record
 from appraise.store.database import Database
 
 _log = get_logger(__name__)
@@ -40,10 +43,12 @@ class Service:
         database: where stored features are; None in a service without one.
         stored: fills requests with them.
         recorder: records what is answered; None where nothing is.
+        publisher: sends messages to Kafka; None in a service without it.
         tally: what is counted.
         batcher: values rows that wait together.
         started: when, by the clock of `time.monotonic`.
         draining: whether the worker is about to end.
+        noting: changes that are on their way into the audit trail.
         refreshing: the question that a worker which served its cache asks the registry.
     """
 
@@ -56,11 +61,13 @@ class Service:
     database: Database | None = None
     stored: StoredFeatures = field(default_factory=lambda: StoredFeatures(None, FeatureAges()))
     recorder: Recorder | None = None
+    publisher: Publisher | None = None
     tally: Tally = field(default_factory=Tally)
     batcher: Batcher = field(init=False)
     started: float = field(default_factory=time.monotonic)
     draining: bool = False
     refreshing: asyncio.Task[None] | None = None
+    noting: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.batcher = Batcher(limit=self.limits.queue, batch_limit=self.limits.batch_queue, observe=self.tally.batched)
@@ -88,6 +95,13 @@ class Service:
             await asyncio.sleep(_WATCH_SECONDS / 2)
         return before, lineup, self.crew.in_step()
 
+    def note(self, actor: str, action: Action, subject: str, detail: Mapping[str, object]) -> None:
+        """Have a change in the audit trail, without a wait for the database; what cannot be noted there is logged."""
+        if self.database is not None:
+            noting = asyncio.create_task(asyncio.to_thread(_note, self.database, actor, action, subject, detail))
+            self.noting.add(noting)
+            noting.add_done_callback(self.noting.discard)
+
     async def watch(self) -> None:
         """Keep in step with the other workers and the keys for as long as this runs."""
         while True:
@@ -109,3 +123,11 @@ class Service:
             _log.warning("the registry cannot be used, serving cached models", reason=error.message)
         else:
             self.crew.publish(self.shelf.versions())
+
+
+def _note(database: Database, actor: str, action: Action, subject: str, detail: Mapping[str, object]) -> None:
+    try:
+        with database.connect() as connection:
+            record(connection, actor, action, subject, detail)
+    except StoreError as error:
+        _log.warning("a change is not in the audit trail", action=action, actor=actor, reason=error.message)

@@ -37,7 +37,15 @@ _PROPERTY = re.compile(r'property[: ]+"([^"]+)"')
 
 #: What librdkafka and Kafka call the errors that are told apart.
 _UNAUTHENTICATED = ("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM")
-_UNREACHABLE = ("_ALL_BROKERS_DOWN", "_TRANSPORT", "_TIMED_OUT", "_RESOLVE", "_SSL", "REQUEST_TIMED_OUT")
+_UNREACHABLE = (
+    "_ALL_BROKERS_DOWN",
+    "_TRANSPORT",
+    "_TIMED_OUT",
+    "_MSG_TIMED_OUT",
+    "_RESOLVE",
+    "_SSL",
+    "REQUEST_TIMED_OUT",
+)
 _UNKNOWN = ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION")
 _HINTS = {
     "TOPIC_AUTHORIZATION_FAILED": "give this user rights on the topic",
@@ -196,7 +204,7 @@ def metadata_of(config: KafkaConfig, client: AdminClient | Producer) -> ClusterM
             client.poll(0)
             waited = time.monotonic() - started
             patience = min(config.seconds, _DOWN_SECONDS) if config.heard.all_down else config.seconds
-            if _reason(config, error.args[0])[0] in _UNAUTHENTICATED or waited >= patience:
+            if reason_of(config, error.args[0])[0] in _UNAUTHENTICATED or waited >= patience:
                 raise translated(error, config, "the cluster cannot be asked") from error
         else:
             return found
@@ -213,7 +221,7 @@ def translated(error: KafkaException | KafkaError, config: KafkaConfig, what: st
     from confluent_kafka import KafkaException
 
     cause = error.args[0] if isinstance(error, KafkaException) else error
-    name, reason = _reason(config, cause)
+    name, reason = reason_of(config, cause)
     if name in _UNAUTHENTICATED:
         return StreamError(
             f"the Kafka broker at {config.bootstrap_servers} refuses the credentials: {reason}",
@@ -231,9 +239,12 @@ def translated(error: KafkaException | KafkaError, config: KafkaConfig, what: st
     return StreamError(f"{what}: {reason}", hint=_HINTS.get(name, "see the broker's log"))
 
 
-def _reason(config: KafkaConfig, error: KafkaError) -> tuple[str, str]:
+def reason_of(config: KafkaConfig, error: KafkaError) -> tuple[str, str]:
     """The name and text of an error, or of what was heard in the background where the error is but a timeout."""
-    if error.name() in ("_TRANSPORT", "_TIMED_OUT", "_ALL_BROKERS_DOWN") and config.heard.error is not None:
+    if (
+        error.name() in ("_TRANSPORT", "_TIMED_OUT", "_MSG_TIMED_OUT", "_ALL_BROKERS_DOWN")
+        and config.heard.error is not None
+    ):
         error = config.heard.error
     text = error.str()
     # librdkafka begins with the thread, and ends with how long a connection was in which state.

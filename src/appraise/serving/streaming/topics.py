@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from appraise.datasets.constraints import shown
 from appraise.errors import StreamError, UnknownTopicError, did_you_mean
 from appraise.serving.streaming.clients import KafkaConfig, metadata_of, translated
 
@@ -221,7 +222,7 @@ def unknown_topic(name: str, known: Iterable[str]) -> UnknownTopicError:
     """The error that names the topic nearest to the one asked for."""
     near = did_you_mean(name, [one for one in known if not one.startswith("__")])
     return UnknownTopicError(
-        f"there is no topic {name!r}", hint=near or "appraise stream topics create makes those of Appraise"
+        f"there is no topic {shown(name)}", hint=near or "appraise stream topics create makes those of Appraise"
     )
 
 
