@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,12 +16,15 @@ from appraise.cli.terminal import show
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from appraise.jobs.month import Month, MonthResult
     from appraise.jobs.predict import PredictResult
+    from appraise.registry.version import Version as ModelVersion
 
 EXAMPLES = """\
 appraise predict california --input new.csv --output estimates.parquet
 appraise predict california --input big/ --output estimates/
 appraise predict california --input s3://homes/2026/ --output s3://estimates/2026/ --engine tcp://scheduler:8786
+appraise predict housets --month 2023-05
 appraise predict my_sales.toml --input new.csv --output estimates.csv --level 0.8 --version 1.2.0
 """
 
@@ -29,7 +33,7 @@ def predict(
     context: typer.Context,
     dataset: Dataset,
     input: Annotated[  # noqa: A002
-        str,
+        str | None,
         typer.Option(
             "--input",
             "-i",
@@ -37,9 +41,9 @@ def predict(
             help="CSV or Parquet file, folder of them, or s3:// address of homes, prices not needed.",
             show_default=False,
         ),
-    ],
+    ] = None,
     output: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--output",
             "-o",
@@ -47,7 +51,16 @@ def predict(
             help="The .csv, .parquet or .jsonl file to write, or the folder or s3:// address for Parquet in parts.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    month: Annotated[
+        str | None,
+        typer.Option(
+            "--month",
+            metavar="YYYY-MM",
+            help="Value the homes of this month with what was known before it; --input and --output may be left out.",
+            show_default=False,
+        ),
+    ] = None,
     level: Annotated[
         float, typer.Option("--level", metavar="P", help="Nominal level of the intervals, between 0 and 1.")
     ] = 0.9,
@@ -84,51 +97,147 @@ def predict(
 
     Into a folder or S3 the rows go in parts, made by several processes at constant memory. A run that is interrupted
     goes on where it was when the same command is given again.
-    """
-    from appraise.datasets.presets import find_spec
-    from appraise.jobs.predict import InterruptedRun, is_folder, predict_file, predict_folder
 
+    With --month the homes of one month are valued by the model as it stood before, and measured where their prices
+    are known.
+    """
     session: Session = context.obj
     if not 0.0 < level < 1.0:
         raise typer.BadParameter(f"{level:g} is not between 0 and 1", param_hint="--level")
     wanted = parse_version(version)
-    if not is_folder(output):
-        for option, given in (("--engine", engine), ("--workers", workers), ("--overwrite", overwrite)):
+    parts = Parts(engine, workers, overwrite=overwrite)
+    if month is not None:
+        parts.refuse("a month goes into one file")
+        result = _month(session, dataset, _parse_month(month), input, output, level, wanted, alias)
+        show(result, _render_month, as_json=as_json)
+        return
+    for option, given in (("--input", input), ("--output", output)):
+        if given is None:
+            raise typer.BadParameter("it is needed, unless --month is given", param_hint=option)
+    assert input is not None  # noqa: S101
+    assert output is not None  # noqa: S101
+    show(_predict(session, dataset, input, output, level, wanted, alias, parts), _render, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The options of outputs in parts."""
+
+    engine: str | None
+    workers: int | None
+    overwrite: bool = field(kw_only=True)
+
+    def refuse(self, why: str) -> None:
+        """A usage error where one of them was given."""
+        for option, given in (
+            ("--engine", self.engine),
+            ("--workers", self.workers),
+            ("--overwrite", self.overwrite),
+        ):
             if given:
-                raise typer.BadParameter(f"{output} is a file; this goes with a folder", param_hint=option)
+                raise typer.BadParameter(f"{why}; this goes with a folder", param_hint=option)
+
+
+def _predict(
+    session: Session,
+    dataset: str,
+    input: str,  # noqa: A002
+    output: str,
+    level: float,
+    version: ModelVersion | None,
+    alias: str,
+    parts: Parts,
+) -> PredictResult:
+    from appraise.datasets.presets import find_spec
+    from appraise.jobs.predict import InterruptedRun, is_folder, predict_file, predict_folder
+
+    if not is_folder(output):
+        parts.refuse(f"{output} is a file")
     workspace, spec, progress = session.open(), find_spec(dataset), make_progress()
-    if is_folder(output):
-        try:
-            result = predict_folder(
-                spec,
-                workspace=workspace,
-                input=input,
-                output=output,
-                version=wanted,
-                alias=alias,
-                level=level,
-                engine=engine,
-                workers=workers,
-                overwrite=overwrite,
-                progress=progress,
-            )
-        except InterruptedRun as interruption:
-            progress.message(
-                f"{interruption.done} of {interruption.parts} parts are done; the same command goes on from there"
-            )
-            raise
-    else:
-        result = predict_file(
+    if not is_folder(output):
+        return predict_file(
             spec,
             workspace=workspace,
             input=input,
             output=Path(output),
-            version=wanted,
+            version=version,
             alias=alias,
             level=level,
             progress=progress,
         )
-    show(result, _render, as_json=as_json)
+    try:
+        return predict_folder(
+            spec,
+            workspace=workspace,
+            input=input,
+            output=output,
+            version=version,
+            alias=alias,
+            level=level,
+            engine=parts.engine,
+            workers=parts.workers,
+            overwrite=parts.overwrite,
+            progress=progress,
+        )
+    except InterruptedRun as stop:
+        progress.message(f"{stop.done} of {stop.parts} parts are done; the same command goes on from there")
+        raise
+
+
+def _month(
+    session: Session,
+    dataset: str,
+    month: Month,
+    data: str | None,
+    output: str | None,
+    level: float,
+    version: ModelVersion | None,
+    alias: str,
+) -> MonthResult:
+    from appraise.datasets.presets import find_spec
+    from appraise.jobs.month import predict_month
+
+    return predict_month(
+        find_spec(dataset),
+        month,
+        workspace=session.open(),
+        data=data,
+        output=None if output is None else Path(output),
+        version=version,
+        alias=alias,
+        level=level,
+        progress=make_progress(),
+    )
+
+
+def _parse_month(text: str) -> Month:
+    from appraise.jobs.month import Month
+
+    try:
+        return Month.parse(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a month such as 2023-05", param_hint="--month") from None
+
+
+def _render_month(console: Console, result: MonthResult) -> None:
+    console.print(
+        f"Valued {result.valued:,} of {result.rows:,} homes of {result.month} with {result.dataset} "
+        f"{result.model_version} and {result.known_sales:,} sales that became known since it was trained.",
+        markup=False,
+        soft_wrap=True,
+    )
+    if result.metrics:
+        figures = result.metrics
+        console.print(
+            f"{result.measured:,} have a price: median error {figures['mdape']:.1%}, within 10% of it "
+            f"{figures['ppe10']:.1%}, within 20% {figures['ppe20']:.1%}, bias {figures['bias']:+.1%}; "
+            f"{figures['coverage']:.1%} lie in the {result.level:.0%} interval.",
+            markup=False,
+            soft_wrap=True,
+        )
+    else:
+        console.print("No price of the month is known, so nothing can be measured.", markup=False)
+    console.print(f"Written to {result.output}", markup=False, soft_wrap=True)
 
 
 def _render(console: Console, result: PredictResult) -> None:
