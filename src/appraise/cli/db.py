@@ -151,10 +151,20 @@ def _render_audit(console: Console, trail: AuditTrail) -> None:
         table.add_column(header, no_wrap=True)
     table.add_column("detail", overflow="fold")
     for entry in trail.entries:
-        detail = ", ".join(f"{name} {value}" for name, value in (entry.detail or {}).items() if value is not None)
+        detail = ", ".join(f"{name} {_plain(value)}" for name, value in (entry.detail or {}).items() if value)
         row = (f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.actor, entry.action, entry.subject, detail)
         table.add_row(*map(Text, row))
     console.print(table)
+
+
+def _plain(value: object) -> str:
+    match value:
+        case dict():
+            return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
+        case list():
+            return " and ".join(map(_plain, value))
+        case _:
+            return str(value)
 
 
 def _render_stopped(console: Console, stopped: Stopped) -> None:

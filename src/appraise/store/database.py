@@ -134,6 +134,10 @@ class Database:
         """Whether it is the embedded one."""
         return self.options.url is None
 
+    def exists(self) -> bool:
+        """Whether there is one: an embedded one is made when it is first opened."""
+        return self._server is None or self._server.exists()
+
     @property
     def address(self) -> str:
         """Where it is, without a password."""

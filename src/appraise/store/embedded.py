@@ -114,6 +114,10 @@ class EmbeddedServer:
             finally:
                 os.close(held)
 
+    def exists(self) -> bool:
+        """Whether it was ever made."""
+        return self._data.exists()
+
     def stop(self) -> bool:
         """Stop the server, whoever uses it; says whether it ran.
 

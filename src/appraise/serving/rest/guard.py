@@ -54,7 +54,7 @@ class Guard:
         self._file = keys
         self._rate = rate_per_second
         self._workers = workers
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: object = None
         self._keys: dict[str, ApiKey] = {}
         self._buckets: dict[str, _Bucket] = {}
         self.required = False
@@ -88,7 +88,7 @@ class Guard:
         if needed not in key.scopes:
             raise Refusal(
                 HTTPStatus.FORBIDDEN,
-                f"the key {key.id} may {' and '.join(key.scopes)}; this needs {needed}",
+                f"the key {key.id} has the scope {' and '.join(key.scopes)}, and this needs {needed}",
                 hint=f"make one that may: appraise keys create --scopes {needed}",
             )
         rate = key.rate_per_second or self._rate
@@ -101,7 +101,8 @@ class Guard:
         if wait > 0:
             raise Refusal(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                f"the key {key.id} may ask {rate:g} times a second",
+                f"the key {key.id} may ask {rate:g} times a second, and asks more often",
+                hint="wait as long as Retry-After says",
                 headers=((b"retry-after", b"%d" % max(1, round(wait))),),
             )
 
@@ -122,5 +123,10 @@ class Guard:
         key = self._keys.get(hash_of(secret.decode("latin-1")))
         if key is None or key.revoked_at is not None:
             what = "is not known" if key is None else f"was revoked at {key.revoked_at}"
-            raise Refusal(HTTPStatus.UNAUTHORIZED, f"the API key {what}", headers=_CHALLENGE)
+            raise Refusal(
+                HTTPStatus.UNAUTHORIZED,
+                f"the API key {what}",
+                hint="appraise keys list shows those that are valid, appraise keys create makes another",
+                headers=_CHALLENGE,
+            )
         return key
