@@ -1,18 +1,35 @@
 """One real Apache Kafka broker a test session, shared by all test processes, and fresh topics for each test."""
 
+import csv
 import fcntl
 import os
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+from confluent_kafka import Message, TopicPartition
 
+from appraise.bootstrap import build_registry, build_workspace
+from appraise.datasets.presets import find_spec
 from appraise.errors import MissingProgramError
+from appraise.jobs import fitting
 from appraise.jobs.kafka.broker import LocalBroker, RunningBroker
+from appraise.jobs.progress import SilentProgress
+from appraise.jobs.train import TrainOptions, train
+from appraise.serving.models import Shelf
+from appraise.serving.source import RegistrySource
 from appraise.serving.streaming.clients import KafkaConfig
+from appraise.serving.streaming.health import Pulse
+from appraise.serving.streaming.supervising import Session, Supervisor
+from appraise.serving.streaming.tally import Tally
 from appraise.serving.streaming.topics import Topics, create_topics
+from appraise.settings import Settings
 
 
 @contextmanager
@@ -73,3 +90,152 @@ def make_topics(kafka: KafkaConfig) -> Callable[..., Topics]:
 def topics(make_topics: Callable[..., Topics]) -> Topics:
     """Topics of two partitions that no other test has."""
     return make_topics()
+
+
+HOME_ROW = {
+    "MedInc": 8.3252,
+    "HouseAge": 41.0,
+    "AveRooms": 6.984127,
+    "AveBedrms": 1.02381,
+    "Population": 322.0,
+    "AveOccup": 2.555556,
+    "Latitude": 37.88,
+    "Longitude": -122.23,
+}
+
+
+def _write_sales(path: Path, rows: int = 300) -> Path:
+    """A made-up California, large enough for a model to be trained on it."""
+    random = np.random.default_rng(7)
+    income = random.lognormal(1.2, 0.5, rows)
+    columns = {
+        "MedInc": income,
+        "HouseAge": random.integers(1, 52, rows).astype(float),
+        "AveRooms": random.normal(5.4, 1.0, rows).clip(2, 12),
+        "AveBedrms": random.normal(1.05, 0.05, rows).clip(0.8, 1.4),
+        "Population": random.integers(50, 4000, rows).astype(float),
+        "AveOccup": random.normal(2.9, 0.5, rows).clip(1, 6),
+        "Latitude": random.uniform(33, 40, rows),
+        "Longitude": random.uniform(-123, -116, rows),
+    }
+    price = 0.5 * income * random.lognormal(0, 0.1, rows)
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([*columns, "MedHouseVal"])
+        writer.writerows(zip(*columns.values(), price, strict=True))
+    return path
+
+
+@pytest.fixture(scope="session")
+def scoring_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with `california` 1.0.0, its champion, in the cache too."""
+    folder = tmp_path_factory.mktemp("scoring")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("APPRAISE_"):
+                patch.delenv(name)
+        patch.chdir(folder)
+        patch.setattr(fitting, "candidate_kinds", lambda _quality, _rows: (("catboost",), ()))
+        patch.setattr(fitting, "_OUT_OF_FOLD_ITERATIONS", 20)
+        workspace = build_workspace(Settings(home=folder / "home"))
+        data = str(_write_sales(folder / "sales.csv"))
+        train(
+            find_spec("california"), workspace=workspace, data=data, options=TrainOptions(), progress=SilentProgress()
+        )
+        workspace.registry.resolve("california")
+    return folder / "home"
+
+
+@pytest.fixture(scope="session")
+def shelf(scoring_home: Path) -> Shelf:
+    """The model, in memory."""
+    shelf = Shelf(RegistrySource(build_registry(Settings(home=scoring_home))))
+    assert not shelf.open()
+    return shelf
+
+
+@pytest.fixture(scope="session")
+def row() -> dict[str, float]:
+    """A home that the model values without a warning."""
+    return HOME_ROW
+
+
+class Worker:
+    """A worker in a thread of the test."""
+
+    def __init__(self, open_session: Callable[[], Session], role: str, tally: Tally, stall_seconds: float) -> None:
+        self.tally = tally
+        self.pulse = Pulse()
+        self.stop = threading.Event()
+        self.error: BaseException | None = None
+        self._supervisor = Supervisor(open_session, self.stop, tally, self.pulse, stall_seconds)
+        self._thread = threading.Thread(target=self._run, name=role)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._supervisor.run()
+        except BaseException as error:  # noqa: BLE001  for the test to see
+            self.error = error
+
+    def end(self, seconds: float = 60.0) -> None:
+        self.stop.set()
+        self._thread.join(seconds)
+        assert not self._thread.is_alive()
+
+    def join(self, seconds: float) -> bool:
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+
+@pytest.fixture
+def work() -> Iterator[Callable[..., Worker]]:
+    """Starts workers, and ends them with the test."""
+    with ExitStack() as stack:
+
+        def start(open_session: Callable[[], Session], tally: Tally, *, stall_seconds: float = 30.0) -> Worker:
+            worker = Worker(open_session, tally.role, tally, stall_seconds)
+            stack.callback(worker.end)
+            return worker
+
+        yield start
+
+
+def read_all(kafka: KafkaConfig, *topics: str, committed: bool = True) -> list[Message]:
+    """Every message of topics, to their ends."""
+    isolation = "read_committed" if committed else "read_uncommitted"
+    consumer = kafka.consumer(f"read-{uuid.uuid4()}", {"isolation.level": isolation, "enable.partition.eof": True})
+    found = consumer.list_topics(timeout=10).topics
+    places = [TopicPartition(topic, number, 0) for topic in topics for number in found[topic].partitions]
+    consumer.assign(places)
+    waiting = {(place.topic, place.partition) for place in places}
+    messages: list[Message] = []
+    deadline = time.monotonic() + 30
+    while waiting:
+        assert time.monotonic() < deadline
+        for message in consumer.consume(1000, 0.1):
+            if message.error() is None:
+                messages.append(message)
+            else:
+                waiting.discard((message.topic(), message.partition()))
+    consumer.close()
+    return messages
+
+
+@pytest.fixture(scope="session")
+def read(kafka: KafkaConfig) -> Callable[..., list[Message]]:
+    """Reads every message of topics, those that were committed unless told otherwise."""
+    return partial(read_all, kafka)
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., None]:
+    """Waits until something holds."""
+
+    def wait(holds: Callable[[], object], *, seconds: float = 40.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < deadline, "it did not come true in time"
+            threading.Event().wait(0.05)
+
+    return wait
