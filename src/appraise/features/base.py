@@ -64,6 +64,10 @@ class Transformation(ABC):
     def transform(self, table: Table) -> NDArray[np.float64]:
         """Features of shape (n, len(output_names_)), NaN or at most `LARGEST` in size; the table is not changed."""
 
+    def write(self, table: Table, out: NDArray[np.float64]) -> None:
+        """Write what `transform` returns into `out`, which has its shape and may be part of a wider matrix."""
+        out[:] = self.transform(table)
+
     def fit_transform(self, table: Table, context: FitContext) -> NDArray[np.float64]:
         """Fit, and return the features of the training rows as a model may train on them.
 

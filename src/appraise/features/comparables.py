@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from appraise.datasets.table import Table
 from appraise.features.base import FitContext, Transformation
 from appraise.features.dates import YEAR
-from appraise.features.geometry import middle, place_columns, project
+from appraise.features.geometry import km_per_degree, middle, place_columns
 from appraise.features.kernels import ATTRIBUTES, DAY, PRICE, X, Y, standardise, summarise
 from appraise.features.neighbours import Tree
 from appraise.features.ratios import rank_correlation
@@ -38,6 +38,7 @@ _FARTHEST = 4.0
 
 _PROBABILITIES = np.array([0.1, 0.25, 0.5, 0.75, 0.9])
 _NONE = np.empty(0, np.int64)
+_NOWHERE = np.empty((0, 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +167,21 @@ class Comparables(Transformation):
 
     def leave_one_out(self) -> NDArray[np.float64]:
         """Features of the pool's own sales, each from the others."""
-        return self._summarise(self._with_days(self.pool_.records, self.pool_.last_day), np.arange(len(self.pool_)))
+        out = np.empty((len(self.pool_), len(self.output_names_)))
+        own = self._with_days(self.pool_.records, self.pool_.last_day)
+        self._summarise(own, np.arange(len(self.pool_)), out)
+        return out
 
     def transform(self, table: Table) -> NDArray[np.float64]:
         """Features of shape (n, len(output_names_)) from the pool's sales that are known at the row's date."""
+        out = np.empty((len(table), len(self.output_names_)))
+        self.write(table, out)
+        return out
+
+    def write(self, table: Table, out: NDArray[np.float64]) -> None:
+        """The same, into a matrix that is there."""
         own = self._with_days(self.records(table), self.pool_.last_day)
-        return self._summarise(own, np.full(len(table), -1))
+        self._summarise(own, np.full(len(table), -1), out)
 
     def with_pool(self, table: Table, prices: NDArray[np.float64], target: NDArray[np.float64]) -> Self:
         """A copy of this transformation whose pool is these n sales.
@@ -215,6 +225,8 @@ class Comparables(Transformation):
 
     def _with_days(self, records: NDArray[np.float64], last_day: float) -> NDArray[np.float64]:
         """The records, those without a date valued on the first day on which all dated sales are known."""
+        if not self.dated_:
+            return records
         missing = np.isnan(records[:, DAY])
         if not missing.any():
             return records
@@ -288,12 +300,12 @@ class Comparables(Transformation):
         out = np.zeros((len(table), ATTRIBUTES + len(self.attributes_)))
         if self.dated_:
             out[:, DAY] = table.select(self._date)[:, 0]
-        if self.placed_:
-            place = table.select(self._place)
-            place = np.where(np.isnan(place), self.origin_, place)
-            out[:, X : Y + 1] = project(place, self.origin_)
+        place = table.select(self._place) if self.placed_ else _NOWHERE
         values = table.select(self.attributes_)
-        standardise(values, self.fill_, self.log_shift_, self.centre_, self.scale_, _FARTHEST, out)
+        standardise(
+            place, *self.origin_, *km_per_degree(self.origin_),
+            values, self.fill_, self.log_shift_, self.centre_, self.scale_, _FARTHEST, out,
+        )  # fmt: skip
         return out
 
     def _coordinates(self, metric: Metric) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -315,15 +327,13 @@ class Comparables(Transformation):
         columns, factors = self._axes[step]
         return records[:, columns] * factors
 
-    def _summarise(self, own: NDArray[np.float64], exclude: NDArray[np.int64]) -> NDArray[np.float64]:
-        out = np.empty((len(own), len(self.output_names_)))
+    def _summarise(self, own: NDArray[np.float64], exclude: NDArray[np.int64], out: NDArray[np.float64]) -> None:
         before = self._known_before(own)
         for step, (metric, tree) in enumerate(zip(self.metrics_, self.pool_.trees, strict=True)):
             summarise(
                 *tree.arrays(), self.pool_.records, own, before, exclude, *self._axes[step], metric.neighbours,
                 MOST_LEAVES, *self._sizes[step], self.dated_, out, self._first[step], self._first[step + 1],
             )  # fmt: skip
-        return out
 
     def nearest_sales(self, table: Table, count: int) -> list[NearSale]:
         """The sales nearest to the first row of the table in place and likeness, that are known at its date."""

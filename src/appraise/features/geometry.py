@@ -6,6 +6,7 @@ import math
 from typing import Self
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from appraise.datasets.table import Table
@@ -53,7 +54,32 @@ def project(place: NDArray[np.float64], origin: tuple[float, float]) -> NDArray[
         (n, 2) kilometres.
     """
     degrees = _within_a_turn(place) - origin
-    return degrees[:, ::-1] * (KM_PER_DEGREE * math.cos(math.radians(origin[0])), KM_PER_DEGREE)
+    return degrees[:, ::-1] * km_per_degree(origin)
+
+
+def km_per_degree(origin: tuple[float, float]) -> tuple[float, float]:
+    """Of longitude and of latitude."""
+    return KM_PER_DEGREE * math.cos(math.radians(origin[0])), KM_PER_DEGREE
+
+
+@njit(cache=True, nogil=True)
+def place_of(latitude, longitude, latitude_0, longitude_0, km_east, km_north):  # type: ignore[no-untyped-def]
+    """`project` for one place, compiled: kilometres east and north."""
+    if latitude == latitude:
+        latitude = min(max(latitude, -_FULL_TURN), _FULL_TURN)
+    if longitude == longitude:
+        longitude = min(max(longitude, -_FULL_TURN), _FULL_TURN)
+    return (longitude - longitude_0) * km_east, (latitude - latitude_0) * km_north
+
+
+@njit(cache=True, nogil=True)
+def _rotate(  # type: ignore[no-untyped-def]
+    place, latitude_0, longitude_0, km_east, km_north, cosines, sines, out
+):
+    for row in range(place.shape[0]):
+        x, y = place_of(place[row, 0], place[row, 1], latitude_0, longitude_0, km_east, km_north)
+        for turn in range(cosines.shape[0]):
+            out[row, turn] = x * cosines[turn] + y * sines[turn]
 
 
 def _within_a_turn(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -76,16 +102,21 @@ class RotatedCoordinates(Transformation):
 
     def _prepare(self) -> None:
         angles = np.radians(ANGLES)
-        self._cosines, self._sines = np.cos(angles), np.sin(angles)
+        self._turns = np.cos(angles), np.sin(angles)
         self.output_names_ = tuple(f"axis_{angle}_km" for angle in ANGLES) if self.input_names_ else ()
 
     def transform(self, table: Table) -> NDArray[np.float64]:
         """Rotated coordinates of shape (n, angles), or (n, 0) without coordinates."""
         if not self.input_names_:
             return np.empty((len(table), 0))
-        place = project(table.select(self.input_names_), self.origin_)
-        # Not a matrix product, whose last bit depends on how many rows there are.
-        return place[:, :1] * self._cosines + place[:, 1:] * self._sines
+        out = np.empty((len(table), len(ANGLES)))
+        self.write(table, out)
+        return out
+
+    def write(self, table: Table, out: NDArray[np.float64]) -> None:
+        """The same, into a matrix that is there."""
+        if self.input_names_:
+            _rotate(table.select(self.input_names_), *self.origin_, *km_per_degree(self.origin_), *self._turns, out)
 
     def state(self) -> State:
         """Names and origin."""

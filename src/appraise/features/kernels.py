@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from appraise.features.geometry import place_of
 from appraise.features.neighbours import nearest
 
 #: Columns of a pool record before its attributes: price, day, x, y.
@@ -96,7 +97,7 @@ def _context(difference, own, count, sizes, spread_size, attributes, out, at):  
         below = 0
         step = 0
         for i in range(count):
-            value = difference[i, 2 + attribute]
+            value = difference[2 + attribute, i]
             total += value
             squares += value * value
             if i < spread_size and value < 0:
@@ -117,25 +118,29 @@ def _context(difference, own, count, sizes, spread_size, attributes, out, at):  
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def _plane(design, price, weight, count, width, ridge, gram, solution):  # type: ignore[no-untyped-def]
-    """Intercept of a weighted ridge regression of price on `design`, whose first column is one: the price here."""
+def _plane(design, price, weight, count, width, ridge, residual, weighted, gram, solution):  # type: ignore[no-untyped-def]
+    """Intercept of a weighted ridge regression of price on the rows of `design`, the first of ones: the price here."""
     mean = weights = 0.0
     for i in range(count):
         mean += weight[i] * price[i]
         weights += weight[i]
     mean /= weights
-    for a in range(width):
-        solution[a] = 0.0
-        for b in range(a + 1):
-            gram[a, b] = 0.0
     for i in range(count):
-        residual = weight[i] * (price[i] - mean)
-        for a in range(width):
-            value = design[i, a]
-            solution[a] += residual * value
-            value *= weight[i]
-            for b in range(a + 1):
-                gram[a, b] += value * design[i, b]
+        residual[i] = price[i] - mean
+    # Sums along rows of neighbours, which the compiler takes several at a time.
+    for a in range(width):
+        column = design[a]
+        total = 0.0
+        for i in range(count):
+            weighted[i] = weight[i] * column[i]
+            total += weighted[i] * residual[i]
+        solution[a] = total
+        for b in range(a + 1):
+            other = design[b]
+            total = 0.0
+            for i in range(count):
+                total += weighted[i] * other[i]
+            gram[a, b] = total
     gram[0, 0] += 1e-6 * weights
     for a in range(1, width):
         gram[a, a] += ridge * weights
@@ -206,8 +211,11 @@ def summarise(  # type: ignore[no-untyped-def]
     distance = np.empty(k)
     weight = np.empty(k)
     buffer = np.empty(k)
-    difference = np.empty((k, 2 + attributes))
-    design = np.empty((k, 3 + attributes))
+    residual = np.empty(k)
+    weighted = np.empty(k)
+    difference = np.empty((2 + attributes, k))
+    design = np.empty((3 + attributes, k))
+    design[0] = 1.0
     gram = np.empty((3 + attributes, 3 + attributes))
     solution = np.empty(3 + attributes)
     query = np.empty(dimensions.shape[0], np.float32)
@@ -229,7 +237,7 @@ def summarise(  # type: ignore[no-untyped-def]
             price[i] = sale[PRICE]
             age += own[row, DAY] - sale[DAY]
             for a in range(2 + attributes):
-                difference[i, a] = sale[X + a] - own[row, X + a]
+                difference[a, i] = sale[X + a] - own[row, X + a]
         result[0] = price[0]
         at = _inverse_distance_means(price, distance, count, mean_sizes, softening, result, 1)
         if quantile_sizes.shape[0]:
@@ -251,35 +259,43 @@ def summarise(  # type: ignore[no-untyped-def]
             reach = distance[n - 1] + 1e-3
             span = 1e-12
             for i in range(n):
-                span = max(span, difference[i, 0] * difference[i, 0] + difference[i, 1] * difference[i, 1])
+                span = max(span, difference[0, i] * difference[0, i] + difference[1, i] * difference[1, i])
             span = np.sqrt(span)
             for i in range(n):
                 near = distance[i] / reach
                 weight[i] = max(1.0 - near * near * near, _EDGE_WEIGHT)
-                design[i, 0] = 1.0
-                design[i, 1] = difference[i, 0] / span
-                design[i, 2] = difference[i, 1] / span
-                if with_attributes:
-                    for a in range(attributes):
-                        design[i, 3 + a] = difference[i, 2 + a]
+                design[1, i] = difference[0, i] / span
+                design[2, i] = difference[1, i] / span
+            if with_attributes:
+                design[3:, :n] = difference[2:, :n]
             width = 3 + attributes if with_attributes else 3
             ridge = _ATTRIBUTE_RIDGE if with_attributes else _PLACE_RIDGE
-            result[at] = _plane(design, price, weight, n, width, ridge, gram, solution)
+            result[at] = _plane(design, price, weight, n, width, ridge, residual, weighted, gram, solution)
             at += 1
 
 
 @njit(cache=True, nogil=True)
-def standardise(values, fill, log_shift, centre, scale, farthest, out):  # type: ignore[no-untyped-def]
-    """Write attributes as `Comparables` measures them: filled, logged, centred, scaled and cut off.
+def standardise(  # type: ignore[no-untyped-def]
+    place, latitude, longitude, km_east, km_north, values, fill, log_shift, centre, scale, farthest, out
+):
+    """Write places and attributes as `Comparables` measures them: projected; filled, logged, centred, scaled, cut off.
 
     Args:
+        place: (n, 2) latitude and longitude in degrees, or (0, 2) where nothing is placed.
+        latitude, longitude: the origin, which also stands for a missing place.
+        km_east, km_north: kilometres of a degree of longitude and of latitude.
         values: (n, m) attributes.
         fill: (m,) what stands for a missing value.
         log_shift: (m,) what is added before the logarithm is taken; 0 takes none.
         centre, scale: (m,) mean and standard deviation.
         farthest: standard deviations at which a value is cut off.
-        out: (n, 4 + m) records, whose attributes are written.
+        out: (n, 4 + m) records, whose places and attributes are written.
     """
+    for row in range(place.shape[0]):
+        north, east = place[row, 0], place[row, 1]
+        north = latitude if np.isnan(north) else north
+        east = longitude if np.isnan(east) else east
+        out[row, X], out[row, Y] = place_of(north, east, latitude, longitude, km_east, km_north)
     for row in range(values.shape[0]):
         for column in range(values.shape[1]):
             value = values[row, column]

@@ -29,6 +29,10 @@ class Numbers(Transformation):
         """The columns, shape (n, columns)."""
         return np.minimum(np.maximum(table.select(self.input_names_), -LARGEST), LARGEST)
 
+    def write(self, table: Table, out: NDArray[np.float64]) -> None:
+        """The same, into a matrix that is there."""
+        np.minimum(np.maximum(table.select(self.input_names_), -LARGEST), LARGEST, out=out)
+
     def state(self) -> State:
         """The columns' names."""
         return State(data={"input_names": list(self.input_names_)})

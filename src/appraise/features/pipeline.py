@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from itertools import accumulate, pairwise
 from typing import Self
 
 import numpy as np
@@ -67,10 +68,13 @@ class FeaturePipeline:
 
     def transform(self, table: Table) -> NDArray[np.float64]:
         """Features of shape (n, p), the comparables from the pool as it is known at each row's date."""
-        columns = [part.transform(table) for part in self.parts_]
+        out = np.empty((len(table), len(self.output_names_)))
+        columns = [out[:, part] for part in self._places]
+        for part, own in zip(self.parts_, columns, strict=True):
+            part.write(table, own)
         if self.comparables_ is not None:
-            columns.append(self.comparables_.transform(self._widened(table, columns)))
-        return np.concatenate(columns, axis=1)
+            self.comparables_.write(self._widened(table, columns), out[:, self._first_comparable :])
+        return out
 
     def with_sales(self, table: Table, prices: NDArray[np.float64], target: NDArray[np.float64]) -> Self:
         """A copy whose pool knows these sales as well; everything else is shared."""
@@ -105,6 +109,9 @@ class FeaturePipeline:
         if self.comparables_ is not None:
             names += self.comparables_.output_names_
         self.output_names_ = tuple(names)
+        ends = list(accumulate((len(part.output_names_) for part in self.parts_), initial=0))
+        self._first_comparable = ends[-1]
+        self._places = tuple(slice(start, stop) for start, stop in pairwise(ends))
 
     def state(self) -> State:
         """Every part but the pool."""

@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import Self
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from appraise.datasets.table import Table
@@ -40,11 +41,13 @@ class Ratios(Transformation):
 
     def transform(self, table: Table) -> NDArray[np.float64]:
         """Ratios of shape (n, pairs); NaN where the divisor is zero, or next to it."""
-        sizes = table.select(self.input_names_)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            ratios = sizes[:, self._upper] / sizes[:, self._lower]
-        ratios[np.abs(ratios) > LARGEST] = np.nan
-        return ratios
+        out = np.empty((len(table), len(self.output_names_)))
+        self.write(table, out)
+        return out
+
+    def write(self, table: Table, out: NDArray[np.float64]) -> None:
+        """The same, into a matrix that is there."""
+        _divide(table.select(self.input_names_), self._upper, self._lower, out)
 
     def state(self) -> State:
         """The columns' names."""
@@ -57,6 +60,14 @@ class Ratios(Transformation):
         ratios.input_names_ = tuple(state.data["input_names"])
         ratios._prepare()
         return ratios
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _divide(sizes, upper, lower, out):  # type: ignore[no-untyped-def]
+    for row in range(sizes.shape[0]):
+        for pair in range(upper.shape[0]):
+            ratio = sizes[row, upper[pair]] / sizes[row, lower[pair]]
+            out[row, pair] = ratio if abs(ratio) <= LARGEST else np.nan
 
 
 def _is_size(values: NDArray[np.float64]) -> bool:

@@ -8,10 +8,12 @@ regression", section 5.2), so it covers whatever the scale model gets wrong on a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from appraise.errors import FitError
@@ -50,7 +52,10 @@ class ConformalIntervals:
 
     def quantiles(self, level: float, stale: NDArray[np.bool_]) -> NDArray[np.float64]:
         """The conformal quantile for each of n rows, by which its scale is multiplied to give the half width."""
-        return np.where(stale, _quantile(self.stale_scores, level), _quantile(self.scores, level))
+        fresh = _quantile(self.scores, level)
+        if not stale.any():
+            return np.full(len(stale), fresh)
+        return np.where(stale, _quantile(self.stale_scores, level), fresh)
 
     def rescored(self, rows: CalibrationRows) -> ConformalIntervals:
         """Intervals with the scores of other rows, cross-fitted by models that know the calibration period.
@@ -136,7 +141,7 @@ def _scores(scale_model: TreeModel, rows: CalibrationRows) -> NDArray[np.float64
 
 def _quantile(scores: NDArray[np.float64], level: float) -> float:
     """The ceil((m + 1) level)-th smallest score, or the largest where there is none."""
-    rank = int(np.ceil((len(scores) + 1) * level))
+    rank = math.ceil((len(scores) + 1) * level)
     return float(scores[min(max(rank, 1), len(scores)) - 1])
 
 
@@ -165,6 +170,35 @@ def out_of_fold_estimates(
         model = CatBoost(parameters)
         model.grow(data, data.X[outside], data.y[outside], iterations=iterations)
         out[inside] = model.predict(data.X[inside])
+    return out
+
+
+@njit(cache=True, nogil=True)
+def estimates_of(centre, half, half_fsd, logarithmic, floor):  # type: ignore[no-untyped-def]
+    """Estimates and intervals in the target's unit from those on the model's scale.
+
+    Args:
+        centre: (n,) on the model's scale.
+        half, half_fsd: (n,) half widths there of the interval and of the forecast standard deviation.
+        logarithmic: whether the scale is that of logarithms.
+        floor: what no lower end lies below.
+
+    Returns:
+        (4, n) estimates, lower and upper ends, and forecast standard deviations as shares of the estimates.
+    """
+    out = np.empty((4, len(centre)))
+    for row in range(len(centre)):
+        value, reach = centre[row], half[row]
+        if logarithmic:
+            out[0, row] = np.exp(value)
+            out[1, row] = max(np.exp(value - reach), floor)
+            out[2, row] = np.exp(value + reach)
+            out[3, row] = np.sinh(half_fsd[row])
+        else:
+            out[0, row] = value
+            out[1, row] = max(value - reach, floor)
+            out[2, row] = value + reach
+            out[3, row] = half_fsd[row] / max(abs(value), 1e-12)
     return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from appraise.features.state import State
@@ -65,9 +66,11 @@ class LinearRegression(Model):
 
     def predict(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Prices on the model's scale, shape (n,)."""
-        # Not a matrix product, whose last bit depends on how many rows there are.
-        total: NDArray[np.float64] = (self.standardised(np.ascontiguousarray(X)) * self.coefficients_).sum(axis=1)
-        return total + self.intercept_
+        out = np.empty(len(X))
+        _evaluate(
+            np.ascontiguousarray(X), self.fill_, self.centre_, self.scale_, self.coefficients_, self.intercept_, out
+        )
+        return out
 
     def importances(self) -> NDArray[np.float64]:
         """Absolute standardised coefficients as shares."""
@@ -108,3 +111,16 @@ class RidgeRegression(LinearRegression):
 
     kind = "ridge"
     penalties = _PENALTIES
+
+
+@njit(cache=True, nogil=True)
+def _evaluate(X, fill, centre, scale, coefficients, intercept, out):  # type: ignore[no-untyped-def]
+    """Intercept and sum of coefficients times standardised features, in the order of the features."""
+    for row in range(X.shape[0]):
+        total = intercept
+        for column in range(coefficients.shape[0]):
+            value = X[row, column]
+            if np.isnan(value):
+                value = fill[column]
+            total += coefficients[column] * min(max((value - centre[column]) / scale[column], -_CLIP), _CLIP)
+        out[row] = total

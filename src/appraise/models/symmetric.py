@@ -21,6 +21,9 @@ MAX_DEPTH = 8
 #: Rows evaluated together.
 _BLOCK = 64
 
+#: Fewer rows than this are quicker one by one.
+_LEAST_BLOCK = 4
+
 #: A bin above every border of a feature's at most 254: the question that nobody answers with yes.
 _NEVER = 255
 
@@ -111,8 +114,9 @@ class SymmetricTrees:
 def _evaluate(  # type: ignore[no-untyped-def]
     column, border, first_border, question_feature, question_bin, leaf, X, out
 ):
-    if X.shape[0] == 1:
-        out[0] += _one_row(column, border, first_border, question_feature, question_bin, leaf, X[0])
+    if X.shape[0] < _LEAST_BLOCK:
+        for row in range(X.shape[0]):
+            out[row] += _one_row(column, border, first_border, question_feature, question_bin, leaf, X[row])
         return
     features = column.shape[0]
     trees, depth = question_feature.shape

@@ -24,7 +24,7 @@ from appraise.features.state import State
 from appraise.features.vocabulary import UNSEEN, Values, Vocabulary
 from appraise.models.base import Model
 from appraise.models.catalogue import model_from_state, model_state
-from appraise.models.intervals import FSD_LEVEL, ConformalIntervals
+from appraise.models.intervals import FSD_LEVEL, ConformalIntervals, estimates_of
 from appraise.models.level import MarketLevel
 from appraise.registry.bundle import read_bundle
 from appraise.registry.manifest import Manifest
@@ -247,14 +247,8 @@ class Predictor:
         stale = self._stale(table)
         half = spread * self.intervals.quantiles(level, stale)
         half_fsd = spread * self.intervals.quantiles(FSD_LEVEL, stale)
-        if self.scale == "log":
-            estimate, lower, upper = np.exp(centre), np.exp(centre - half), np.exp(centre + half)
-            fsd = np.sinh(half_fsd)
-        else:
-            estimate, lower, upper = centre, centre - half, centre + half
-            fsd = half_fsd / np.maximum(np.abs(estimate), 1e-12)
-        if self.spec.objective == "relative":
-            lower = np.maximum(lower, 0.0)
+        floor = 0.0 if self.spec.objective == "relative" else -np.inf
+        estimate, lower, upper, fsd = estimates_of(centre, half, half_fsd, self.scale == "log", floor)
         return Estimates(estimate, lower, upper, level, fsd, self._warnings(table))
 
     def dated(self, table: Table) -> Table:
