@@ -5,11 +5,16 @@ import json
 import os
 import re
 import signal
+import socket
+import subprocess
+import sys
+import threading
 import time
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, contextmanager
 
 import httpx
 import pytest
+import uvicorn
 
 from appraise.errors import BrokerUnavailableError
 from appraise.jobs.kafka.broker import LocalBroker
@@ -40,6 +45,24 @@ async def _client(folder, find, topics, **options):
             yield client
     finally:
         publisher.close(1)
+
+
+@contextmanager
+def _served(folder, find, topics):
+    """The address of a service on a port of its own."""
+    publisher = TopicPublisher(find, topics.inputs)
+    guard = Guard(KeyFile(folder / "keys.json"))
+    service = Service(Shelf(None), Limits(), guard, Crew(), "sqlite:///none.db", folder, publisher=publisher)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(build_app(service), lifespan="off", log_config=None))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            publisher.close(1)
 
 
 @pytest.fixture
@@ -222,3 +245,16 @@ def test_many_requests_at_a_time_are_each_answered_with_their_own_places(tmp_pat
         values = [json.loads(found[one["partition"], one["offset"]][1]) for one in offsets]
         assert values == [[number, n] for n in range(20)]
     assert sum(one.offsets for one in list_topics(kafka, [topics.events])) == 1000
+
+
+def test_schemathesis_finds_nothing(tmp_path, kafka):
+    topics = Topics()
+    create_topics(kafka, topics.inputs, partitions=2)
+    with _served(tmp_path, lambda: kafka, topics) as url:
+        command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", "--checks", "all"]
+        bounds = ["--include-path", "/topics/{topic}", "--max-examples", "20", "--seed", "1", "--no-color"]
+        done = subprocess.run(
+            [*command, *bounds], capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"Tested: +1\b", done.stdout), done.stdout

@@ -179,6 +179,7 @@ def paths(answers: Callable[[str, str, Iterable[str], str], dict[str, Any]]) -> 
     schema = {
         "type": "object",
         "required": ["records"],
+        "additionalProperties": False,
         "properties": {"records": {"type": "array", "minItems": 1, "items": record}},
     }
     event = {"user_id": "user2", "event_type": "MedInc", "value": 8.3, "timestamp": "2026-01-20T15:00:00Z"}
@@ -230,6 +231,9 @@ def _place(position: int, record: Any) -> int | None:
     if "value" not in record:
         problems.append(f"records[{position}] must have a value, which may be null")
     partition = record.get("partition")
+    if type(partition) is float and partition.is_integer():
+        # To JSON 1.0 is a whole number too.
+        partition = int(partition)
     if partition is not None and (type(partition) is not int or not 0 <= partition <= _LARGEST_PARTITION):
         problems.append(f"the partition of records[{position}] must be a number from 0, received {shown(partition)}")
     if problems:
