@@ -75,6 +75,7 @@ class LoadedModel:
         predictor: what answers.
         manifest: what is known of it.
         loaded_at: since when, UTC.
+        example: a home that it values, for documentation.
     """
 
     name: str
@@ -83,6 +84,7 @@ class LoadedModel:
     predictor: Predictor
     manifest: Manifest
     loaded_at: dt.datetime
+    example: Mapping[str, Any]
 
     @property
     def spec(self) -> DatasetSpec:
@@ -274,7 +276,24 @@ def _load(known: KnownVersion, folder: Path) -> LoadedModel:
             f"the model {known.name} {known.version} values a home at a number that is not finite",
             hint="train the model again",
         )
-    return LoadedModel(known.name, known.version, known.digest, predictor, manifest, dt.datetime.now(tz=dt.UTC))
+    loaded_at = dt.datetime.now(tz=dt.UTC)
+    return LoadedModel(known.name, known.version, known.digest, predictor, manifest, loaded_at, _shown_home(predictor))
+
+
+def _shown_home(predictor: Predictor) -> Mapping[str, Any]:
+    """The home of the spec's examples; where it has none for a column that must be there, one that was sold."""
+    spec = predictor.spec
+    row = example_row(spec)
+    named = all(column.optional or column.role == "sale_date" or column.example is not None for column in spec.inputs)
+    sold = () if named else predictor.comparables(row, count=1)
+    if not sold:
+        return row
+    dates = {column.name: column.role for column in spec.inputs if column.kind == "date"}
+    return {
+        name: value.isoformat() if name in dates else value
+        for name, value in sold[0].attributes.items()
+        if value is not None and dates.get(name) != "sale_date"
+    }
 
 
 def example_row(spec: DatasetSpec) -> dict[str, Any]:

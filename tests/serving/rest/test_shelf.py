@@ -118,3 +118,25 @@ def test_a_version_without_an_alias_is_loaded_when_it_is_asked_for(versions):
     assert shelf.refresh().find("california", version="2.0.0", alias=None) is model
     with pytest.raises(UnknownModelError, match="is not version"):
         shelf.lineup.find("california", version="2.0.0", alias="champion")
+
+
+def test_a_home_that_was_sold_is_shown_where_the_spec_has_no_examples(versions, tmp_path):
+    predictor = Predictor.load(versions[0].folder)
+    columns = [
+        {key: value for key, value in one.items() if key != "example"} for one in predictor.manifest.spec["columns"]
+    ]
+    manifest = dataclasses.replace(predictor.manifest, spec={**predictor.manifest.spec, "columns": columns}, files={})
+    write_bundle(tmp_path / "bundle", manifest=manifest, parts=predictor.parts())
+    digest = (tmp_path / "bundle" / "manifest.sha256").read_text().split()[0]
+    plain = dataclasses.replace(versions[0], digest=digest, folder=tmp_path / "bundle")
+    shown = {}
+    for known in (versions[0], plain):
+        shelf = Shelf(_Source(known))
+        shelf.open()
+        (model,) = shelf.lineup.champions()
+        shown[known.digest] = dict(model.example)
+        assert model.predictor.checker.problems([model.example]) == []
+        assert model.predictor.predict([model.example]).warnings == ((),)
+    assert shown[versions[0].digest] == example_row(predictor.spec)
+    sold = [sale.attributes for sale in predictor.comparables(shown[plain.digest], count=1)]
+    assert sold == [shown[plain.digest]]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from appraise import __version__
 from appraise.datasets.spec import Column, DatasetSpec
-from appraise.serving.models import Lineup, LoadedModel, example_row
-from appraise.serving.rest import messages, past, topics
+from appraise.serving.models import Lineup, LoadedModel
+from appraise.serving.rest import batches, messages, past, topics
 from appraise.serving.rest.limits import Limits
 from appraise.serving.rest.parameters import BATCH, INFO, MOST_COMPARABLES, SINGLE
 
@@ -28,6 +28,7 @@ _ANSWERS = (
     messages.Reloaded,
     messages.Service,
     *past.ANSWERS,
+    *batches.ANSWERS,
 )
 _PROBLEMS = {
     "400": "The request is not HTTP or its body not JSON.",
@@ -35,7 +36,7 @@ _PROBLEMS = {
     "403": "The key may not do this.",
     "404": "There is no such model, version or alias.",
     "408": "The request did not arrive in time.",
-    "409": "The price cannot be that of the home that was valued.",
+    "409": "It cannot be: the price is none of that home, or the model has no months.",
     "413": "The body is too large.",
     "415": "The body is not plain JSON.",
     "422": "Fields or parameters are refused, every one named.",
@@ -56,7 +57,7 @@ def build_document(lineup: Lineup, limits: Limits, *, keyed: bool) -> Json:
     _, components = msgspec.json.schema_components(_ANSWERS, ref_template="#/components/schemas/{name}")
     schemas: Json = {**components, **past.schemas(), **topics.schemas()}
     for name, model in champions.items():
-        schemas[_row_name(name)] = row_schema(model.spec)
+        schemas[_row_name(name)] = row_schema(model.spec, model.example)
     paths: Json = {}
     default = champions.get(lineup.default or "")
     if champions:
@@ -68,7 +69,7 @@ def build_document(lineup: Lineup, limits: Limits, *, keyed: bool) -> Json:
         paths[f"/models/{name}/predict"] = {"post": _predict([model], name)}
         paths[f"/models/{name}/predict/batch"] = {"post": _batch([model], limits)}
         paths[f"/models/{name}/info"] = {"get": _info(name, name)}
-    paths |= _fixed_paths() | past.paths(_answers) | topics.paths(_answers)
+    paths |= _fixed_paths() | past.paths(_answers) | topics.paths(_answers) | batches.paths(_answers)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -89,7 +90,7 @@ def build_document(lineup: Lineup, limits: Limits, *, keyed: bool) -> Json:
     }
 
 
-def row_schema(spec: DatasetSpec) -> Json:
+def row_schema(spec: DatasetSpec, example: Mapping[str, Any]) -> Json:
     """What a row of a dataset must look like."""
     others = {
         column.name: {"description": "Not read: it does not reach the model."}
@@ -102,7 +103,7 @@ def row_schema(spec: DatasetSpec) -> Json:
         "properties": {column.name: _column_schema(column) for column in spec.inputs} | others,
         "required": [column.name for column in spec.inputs if not column.optional and column.role != "sale_date"],
         "additionalProperties": False,
-        "examples": [example_row(spec)],
+        "examples": [dict(example)],
     }
     if not schema["required"]:
         del schema["required"]
@@ -190,7 +191,7 @@ def _predict(models: list[LoadedModel], name: str, *, with_model: bool = False) 
         "tags": ["predict"],
         "summary": f"Value one home with {name}",
         "parameters": _parameters(SINGLE, with_model=with_model),
-        "requestBody": _body(_row(models), example_row(models[0].spec)),
+        "requestBody": _body(_row(models), dict(models[0].example)),
         "responses": _answers("Prediction", "The estimate.", _PREDICT_PROBLEMS),
     }
 
@@ -210,7 +211,7 @@ def _batch(models: list[LoadedModel], limits: Limits, *, with_model: bool = Fals
         "tags": ["predict"],
         "summary": "Value many homes, each answered or refused on its own",
         "parameters": _parameters(BATCH, with_model=with_model),
-        "requestBody": _body(schema, {"batch_name": "example", "rows": [example_row(models[0].spec)]}),
+        "requestBody": _body(schema, {"batch_name": "example", "rows": [dict(models[0].example)]}),
         "responses": _answers("BatchPrediction", "The rows, in their order.", _PREDICT_PROBLEMS),
     }
 

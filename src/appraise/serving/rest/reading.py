@@ -15,7 +15,7 @@ from appraise import __version__
 from appraise.errors import AppraiseError
 from appraise.registry.health import sign_of_life
 from appraise.serving.batching import value_rows
-from appraise.serving.models import Lineup, LoadedModel, example_row
+from appraise.serving.models import Lineup, LoadedModel
 from appraise.serving.rest import messages, metrics
 from appraise.serving.rest.http import Receive, Reply, Scope
 from appraise.serving.rest.parameters import INFO, options_of
@@ -116,7 +116,7 @@ class Reading:
     def _ask_models(self) -> str:
         champions = self._service.shelf.lineup.champions()
         for model in champions:
-            value_rows(model, [example_row(model.spec)], 0.9)
+            value_rows(model, [model.example], 0.9)
         return f"{len(champions)} valued a home"
 
     def _ask_registry(self) -> str:
