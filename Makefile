@@ -45,7 +45,8 @@ down: ## end the service that `make up` started
 	@appraise down
 
 .PHONY: test
-test: setup browser test-servers lint types contracts pytest ## set up and run every check and every test
+test: setup browser kafka test-servers lint types contracts pytest ## set up and run every check and every test
+	@scripts/install-kafka --check
 
 .PHONY: lint
 lint: setup ## style and format
@@ -67,6 +68,10 @@ pytest: setup ## the tests alone
 .PHONY: docs-check
 docs-check: setup ## links, commands, settings and keys in the documentation
 	pytest tests/project $(ARGS)
+
+.PHONY: kafka
+kafka: setup ## the Java and Maven that the tests' Kafka runs on
+	@scripts/install-kafka
 
 .PHONY: browser
 browser: setup ## the browser that the report's tests look through

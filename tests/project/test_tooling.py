@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import tomllib
 from itertools import chain
@@ -102,3 +103,22 @@ def test_nothing_of_one_machine_is_in_the_project():
         if path.is_file() and path != Path(__file__):
             text = path.read_text(encoding="utf-8", errors="ignore")
             assert not pattern.search(text), f"{name}: {pattern.search(text)}"
+
+
+def test_without_java_the_tests_of_kafka_are_named_as_not_run(tmp_path):
+    script = ROOT / "scripts" / "install-kafka"
+    for name in ("sh", "sed", "head", "id"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+
+    def run(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        variables = {"PATH": str(tmp_path), **environment}
+        return subprocess.run(
+            [tmp_path / "sh", script, *args], env=variables, capture_output=True, text=True, check=False
+        )
+
+    here = run()
+    assert here.returncode == 0
+    assert "apt-get install default-jre-headless maven" in here.stderr
+    assert run(REQUIRE_KAFKA="1").returncode == 1
+    assert "NOT TESTED: everything that needs a real Apache Kafka" in run("--check").stderr
+    assert "REQUIRE_KAFKA=1" in (ROOT / ".ci" / "run").read_text()
