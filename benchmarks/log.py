@@ -1,10 +1,12 @@
-"""What the prediction log costs: requests a second and latency of the service with it off, on, and in `sync` mode.
+"""What the prediction log costs the service: requests a second, latency, and processor time of a request.
 
     python benchmarks/log.py --home .appraise      # a home with a trained california
 
-The server, its loader among it, has the first processor; the load (wrk: `apt install wrk`) and the database have the
-second. Modes take turns in rounds, and the median of each counts. Every request asks for another home. What was logged
-is counted at the end: as many records as there were answers.
+Modes are `off`, `async` and `sync`; they take turns in rounds, and the median of each counts. The server, its loader
+among it, has the first processor; the load (wrk: `apt install wrk`) and the database have the second. Processor time is
+that of the serving process and leaves the loader out, which runs at the lowest priority; it can be trusted on a machine
+that does other things too, which requests a second cannot. Every request asks for another home. The records are counted
+at the end: as many as there were answers, and the chain is whole.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -58,35 +61,57 @@ def main() -> None:
             database.upgrade(actor="benchmark")
             place = folder / "postgres" / "socket"
             url = f"postgresql://appraise@/appraise?host={folder / 'away' if args.without_loader else place}"
-            found: dict[str, list[Load]] = {mode: [] for mode in args.modes}
+            found: dict[str, list[Measured]] = {mode: [] for mode in args.modes}
             for turn in range(args.rounds):
                 for mode in args.modes:
                     measured = _measure(home, mode, url, bodies, args.connections, args.seconds)
                     found[mode].append(measured)
-                    say(f"round {turn + 1}, {mode}: {measured.rate:,.0f} requests/s, p99 {measured.p99:.2f} ms")
+                    rate, microseconds = measured.load.rate, measured.microseconds
+                    say(f"round {turn + 1}, {mode}: {rate:,.0f} requests/s, {microseconds:.1f} us of processor each")
     show(_figures(found), as_json=args.json)
 
 
-def _measure(home: Path, mode: str, url: str, bodies: list[str], connections: int, seconds: int) -> Load:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One measurement.
+
+    Attributes:
+        load: what came of it.
+        microseconds: of the server's processor time for a request.
+    """
+
+    load: Load
+    microseconds: float
+
+
+def _measure(home: Path, mode: str, url: str, bodies: list[str], connections: int, seconds: int) -> Measured:
     shutil.rmtree(home / "log", ignore_errors=True)
     command = [sys.executable, "-m", "appraise", "--home", str(home), "--log-level", "error", "serve"]
     environment = {"APPRAISE_PREDICTION_LOG__MODE": mode, "APPRAISE_DATABASE_URL": url}
     server = Server([*command, "--model", "california", "--port", "{port}"], "/predict", bodies, environment)
     with running(server) as running_server:
         load(running_server.url, bodies, connections=8, seconds=_WARM_SECONDS)
+        before, used = _answered(running_server.url), _processor_seconds(running_server.pid)
         measured = load(running_server.url, bodies, connections=connections, seconds=seconds)
-        answered = _counted(running_server.url, "appraise_predictions_total")
+        used = _processor_seconds(running_server.pid) - used
+        answered = _answered(running_server.url)
     if measured.failed:
         sys.exit(f"{mode} failed {measured.failed} requests")
     recorded = _recorded(home / "log")
     if mode != "off" and recorded != answered:
         sys.exit(f"{mode} answered {answered:,.0f} requests and recorded {recorded:,}")
-    return measured
+    return Measured(measured, used / (answered - before) * 1e6)
 
 
-def _counted(url: str, name: str) -> float:
+def _answered(url: str) -> float:
     text = httpx.get(f"{url.removesuffix('/predict')}/metrics", trust_env=False).text
-    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+    lines = [line for line in text.splitlines() if line.startswith("appraise_predictions_total")]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def _processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _recorded(folder: Path) -> int:
@@ -96,18 +121,22 @@ def _recorded(folder: Path) -> int:
     return found.records.get("spool", 0)
 
 
-def _figures(found: dict[str, list[Load]]) -> list[Figure]:
+def _figures(found: dict[str, list[Measured]]) -> list[Figure]:
     figures: list[Figure] = []
-    reference: Figure | None = None
-    for mode, loads in found.items():
-        rate = statistics.median(one.rate for one in loads)
-        if reference is None:
-            reference = Figure(f"log {mode}", rate, "requests/s")
-            figures.append(reference)
-        else:
-            figures.append(held_against(f"appraise/log {mode}", rate, "requests/s", reference))
-        for name, value in (("p50", [one.p50 for one in loads]), ("p99", [one.p99 for one in loads])):
-            figures.append(Figure(f"appraise/log {mode}/{name}", statistics.median(value), "ms"))
+    references: dict[str, Figure] = {}
+    for mode, runs in found.items():
+        for kind, unit, values in (
+            ("requests", "requests/s", [one.load.rate for one in runs]),
+            ("processor", "us/request", [one.microseconds for one in runs]),
+            ("p50", "ms", [one.load.p50 for one in runs]),
+            ("p99", "ms", [one.load.p99 for one in runs]),
+        ):
+            value = statistics.median(values)
+            if kind in references:
+                figures.append(held_against(f"appraise/log {mode}/{kind}", value, unit, references[kind]))
+            else:
+                references[kind] = Figure(f"log {mode}/{kind}", value, unit)
+                figures.append(references[kind])
     return figures
 
 

@@ -23,7 +23,7 @@ _END_SECONDS = 15.0
 #: Seconds before one that ended by itself is started anew, twice as long each time.
 _AGAIN_SECONDS = (1.0, 30.0)
 #: The service comes first.
-_NICE = 10
+_NICE = 19
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ _log = get_logger(__name__)
 Mode = Literal["async", "sync", "off"]
 
 _RETRY_SECONDS = 0.5
-#: Frames made at a time, between which other threads get their turn.
-_PIECE = 64
+#: Records written at a time: some milliseconds of work, after which the event loop gets its turn.
+_PIECE = 1024
 _NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
@@ -109,7 +109,8 @@ class PredictionLog:
         self._suspect = False
         # Held while the disk confirms, and while one segment gives way to the next.
         self._file_lock = threading.Lock()
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._abandon = threading.Event()
@@ -133,7 +134,7 @@ class PredictionLog:
         Raises:
             LogFullError: too many wait already.
         """
-        with self._changed:
+        with self._lock:
             depth, size = self._taken - self._durable, self._taken_bytes - self._durable_bytes
             if depth >= self.plan.queue or size >= self.plan.queue_bytes or self._stop.is_set():
                 raise LogFullError(
