@@ -239,7 +239,7 @@ def paths(answers: Any) -> Json:
                 "summary": "The latest predictions, newest first",
                 "parameters": [
                     _query("limit", {"type": "integer", "minimum": 1, "maximum": MOST_LATEST, "default": 50}),
-                    _query("cursor", {"type": "string"}, "`next` of the page before."),
+                    _query("cursor", {"type": "string", "pattern": _NO_NUL}, "`next` of the page before."),
                     _query("model", {"type": "string", "pattern": _NO_NUL}),
                     _query("user_id", {"type": "string", "pattern": _NO_NUL}),
                 ],
