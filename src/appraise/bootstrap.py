@@ -14,6 +14,7 @@ from appraise.registry.mlflow_registry import Registry
 from appraise.settings import Settings
 
 if TYPE_CHECKING:
+    from appraise.jobs.batches import BatchPlan
     from appraise.jobs.ingesting import IngestingPlan
     from appraise.jobs.kafka.broker import LocalBroker
     from appraise.jobs.kafka.finding import KafkaPlan
@@ -167,6 +168,7 @@ def build_serve_plan(settings: Settings, *, names: tuple[str, ...] = (), insecur
             refuse=dt.timedelta(days=settings.features.refuse_after_days),
         ),
         kafka=build_kafka_plan(settings),
+        batches=_build_batch_plan(settings),
         limits=Limits(
             max_batch_rows=serve.max_batch_rows,
             max_body_bytes=int(serve.max_body),
@@ -178,6 +180,22 @@ def build_serve_plan(settings: Settings, *, names: tuple[str, ...] = (), insecur
         ),
         drain_seconds=serve.drain_seconds,
         finish_seconds=serve.finish_seconds,
+        log_level=settings.log.level,
+        log_format=settings.log.format,
+    )
+
+
+def _build_batch_plan(settings: Settings) -> BatchPlan:
+    from appraise.jobs.batches import BatchPlan
+
+    return BatchPlan(
+        registry=build_registry(settings),
+        home=settings.home.absolute(),
+        inputs=settings.serve.batch_inputs,
+        most_open=settings.serve.batch_runs,
+        data_dir=settings.data_dir,
+        database=build_database(settings),
+        s3_endpoint=settings.s3.endpoint,
         log_level=settings.log.level,
         log_format=settings.log.format,
     )

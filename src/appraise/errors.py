@@ -29,6 +29,8 @@ letter); nothing here knows of them.
     |   +-- MessageError         a message that is refused, with one Problem for each refused field
     +-- OutputError              a result that cannot be written
     +-- BatchError               a batch run that cannot go on: its workers are lost, or cannot be reached
+    |   +-- UnknownBatchError    no batch run of that id
+    |   +-- ForbiddenInputError  an input that a service may not read
     +-- ServiceError             a service in the background that cannot be started, asked or ended
     |   +-- MissingProgramError  a program of the system that it needs is not installed
 """
@@ -200,6 +202,14 @@ class OutputError(AppraiseError):
 
 class BatchError(AppraiseError):
     """A batch run that cannot go on: its workers are lost again and again, or cannot be reached."""
+
+
+class UnknownBatchError(BatchError):
+    """No batch run of that id."""
+
+
+class ForbiddenInputError(BatchError):
+    """An input that a service may not read."""
 
 
 class ServiceError(AppraiseError):

@@ -158,6 +158,10 @@ class ServeSettings(_Section):
     cors_origins: tuple[str, ...] = Field(
         default=(), description="origins whose pages may call the service from a browser; `*` is any"
     )
+    batch_inputs: tuple[str, ...] = Field(
+        default=(), description="folders and `s3://` addresses that `POST /run_batch` may read; none where empty"
+    )
+    batch_runs: int = Field(default=8, ge=1, description="most batch runs that wait or are under way at a time")
     drain_seconds: float = Field(
         default=0.0, ge=0, allow_inf_nan=False, description="how long to answer as not ready before the end"
     )

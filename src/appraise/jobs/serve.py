@@ -23,6 +23,7 @@ from types import FrameType
 
 from appraise import logs
 from appraise.errors import AppraiseError, LogError, RegistryError, SettingsError, UnknownModelError
+from appraise.jobs.batches import BatchPlan, carrying_out
 from appraise.jobs.db import close, prepared
 from appraise.jobs.kafka.finding import KafkaPlan
 from appraise.jobs.keys import KeyPlace, followed
@@ -67,6 +68,7 @@ class ServePlan:
         feature_ages: how old they may be.
         log: how estimates are recorded; None records nothing.
         kafka: where messages are sent to; None sends none.
+        batches: how batch runs are carried out; None takes none.
         limits: what is allowed.
         drain_seconds: how long to answer as not ready before the end.
         finish_seconds: how long requests that have begun may take then.
@@ -84,6 +86,7 @@ class ServePlan:
     feature_ages: FeatureAges = field(default_factory=FeatureAges)
     log: LogPlan | None = None
     kafka: KafkaPlan | None = None
+    batches: BatchPlan | None = None
     limits: Limits = field(default_factory=Limits)
     drain_seconds: float = 0.0
     finish_seconds: float = 10.0
@@ -167,10 +170,10 @@ def _serve(plan: ServePlan, announce: Callable[[Serving], None]) -> None:
         host, port = listener.getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         if plan.workers == 1:
-            with _logs_handed_over(), prepared(plan.database), loading(plan.loading):
+            with _logs_handed_over(), prepared(plan.database), loading(plan.loading), carrying_out(plan.batches):
                 _serve_alone(plan, listener, url, announce)
         else:
-            with prepared(plan.database), loading(plan.loading):
+            with prepared(plan.database), loading(plan.loading), carrying_out(plan.batches):
                 _Supervisor(plan, listener, url, announce).run()
 
 
@@ -214,6 +217,7 @@ def _service(plan: ServePlan, shelf: Shelf, crew: Crew) -> Iterator[Service]:
             stored=stored,
             recorder=recorder,
             publisher=publisher,
+            orders=None if plan.batches is None else plan.batches.book,
         )
     finally:
         if publisher is not None:

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from appraise import __version__
 from appraise.serving.rest import topics
+from appraise.serving.rest.batches import Batches
 from appraise.serving.rest.direct import Direct
 from appraise.serving.rest.documents import Documents
 from appraise.serving.rest.history import History
@@ -152,6 +153,7 @@ def build_app(service: Service, *, ask_registry: bool = False) -> Gate:
     reading = Reading(service, predicting)
     history = History(service, predicting)
     topic_routes = topics.TopicRoutes(service, predicting)
+    batches = Batches(service, predicting)
     documents = Documents(service)
 
     @asynccontextmanager
@@ -195,6 +197,7 @@ def build_app(service: Service, *, ask_registry: bool = False) -> Gate:
         ("/predictions/{id}", history.prediction, "read"),
         ("/latest_predictions", history.latest, "read"),
         ("/monitoring/metrics/summary", history.summary, "read"),
+        ("/batches/{id}", batches.progress, "read"),
         *((path, handler, None) for path, handler in documents.routes()),
     )
     inference = Inference(service, predicting)
@@ -218,6 +221,7 @@ def build_app(service: Service, *, ask_registry: bool = False) -> Gate:
         *(_route("POST", endpoint.route, endpoint) for endpoint in (*posts.values(), *named.values())),
         _route("POST", "/outcomes", Endpoint("/outcomes", history.outcomes, "predict", service)),
         _route("POST", _TOPIC, Endpoint(_TOPIC, topic_routes.produce, "produce", service, topics.tell)),
+        _route("POST", "/run_batch", Endpoint("/run_batch", batches.order, "predict", service)),
         _route("POST", "/model/reload", Endpoint("/model/reload", reading.reload, "admin", service)),
         *(_route("GET", path, Endpoint(path, handler, need, service)) for path, handler, need in gets),
     ]

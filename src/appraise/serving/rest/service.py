@@ -12,6 +12,7 @@ from appraise.errors import AppraiseError, StoreError
 from appraise.logs import get_logger
 from appraise.serving.batching import Batcher
 from appraise.serving.models import Lineup, Shelf
+from appraise.serving.orders import OrderBook
 from appraise.serving.publishing import Publisher
 from appraise.serving.rest.crew import Crew
 from appraise.serving.rest.guard import Guard
@@ -44,6 +45,7 @@ class Service:
         stored: fills requests with them.
         recorder: records what is answered; None where nothing is.
         publisher: sends messages to Kafka; None in a service without it.
+        orders: takes batch runs; None in a service that takes none.
         tally: what is counted.
         batcher: values rows that wait together.
         started: when, by the clock of `time.monotonic`.
@@ -62,6 +64,7 @@ class Service:
     stored: StoredFeatures = field(default_factory=lambda: StoredFeatures(None, FeatureAges()))
     recorder: Recorder | None = None
     publisher: Publisher | None = None
+    orders: OrderBook | None = None
     tally: Tally = field(default_factory=Tally)
     batcher: Batcher = field(init=False)
     started: float = field(default_factory=time.monotonic)

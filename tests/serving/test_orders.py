@@ -1,0 +1,98 @@
+"""The book of batch orders: what may be read, how many wait, and in which order they are carried out."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from appraise.errors import BatchError, DataError, ForbiddenInputError, UnknownBatchError
+from appraise.serving.orders import OrderBook
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    folder = tmp_path / "inputs"
+    (folder / "june").mkdir(parents=True)
+    (folder / "new.csv").write_text("a\n1\n")
+    (tmp_path / "secret.csv").write_text("a\n1\n")
+    (folder / "way-out.csv").symlink_to(tmp_path / "secret.csv")
+    return folder
+
+
+@pytest.fixture
+def book(tmp_path, inputs) -> OrderBook:
+    return OrderBook(tmp_path / "batches", inputs=[str(inputs), "s3://homes/new"], most_open=3)
+
+
+@pytest.mark.parametrize("wanted", ["new.csv", "june", "june/../new.csv", "{inputs}/new.csv", "s3://homes/new/a.csv"])
+def test_what_lies_in_an_allowed_folder_may_be_read(book, inputs, wanted):
+    wanted = wanted.replace("{inputs}", str(inputs))
+    order = book.place("homes", input=wanted)
+    assert book.find(order.batch_id) == order
+    assert order.input == (wanted if wanted.startswith("s3") else str((inputs / wanted).resolve()))
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "../secret.csv",
+        "/etc/passwd",
+        "june/../../secret.csv",
+        "way-out.csv",
+        "s3://homes/newer/a.csv",
+        "s3://homes",
+        "s3://others/new/a.csv",
+        "S3://homes/new/a.csv",
+        "new.csv\0.parquet",
+        "~root/x.csv",
+    ],
+)
+def test_what_lies_outside_may_not(book, wanted):
+    with pytest.raises((ForbiddenInputError, DataError)) as caught:
+        book.place("homes", input=wanted)
+    assert type(caught.value) is ForbiddenInputError or wanted[0] in "S~"
+    assert book.next() is None
+
+
+def test_without_allowed_folders_nothing_may_be_read(tmp_path, inputs):
+    with pytest.raises(ForbiddenInputError, match="may not be read"):
+        OrderBook(tmp_path / "batches").place("homes", input=str(inputs / "new.csv"))
+
+
+def test_a_file_that_is_not_there(book):
+    with pytest.raises(DataError, match=r"no other\.csv"):
+        book.place("homes", input="other.csv")
+
+
+def test_orders_are_carried_out_in_turn_and_one_that_was_left_first(book):
+    orders = [book.place("homes", month="2023-05") for _ in range(3)]
+    assert book.next() == orders[0]
+    orders[1].state = "running"
+    book.write(orders[1])
+    assert book.next() == orders[1]
+    orders[1].state = "done"
+    book.write(orders[1])
+    assert book.next() == orders[0]
+    assert book.find(orders[1].batch_id).state == "done"
+
+
+def test_no_more_wait_than_may_however_many_ask_at_once(book):
+    barrier = threading.Barrier(12)
+
+    def place(_: int) -> bool:
+        barrier.wait(timeout=10)
+        try:
+            book.place("homes", month="2023-05")
+        except BatchError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(12) as threads:
+        taken = list(threads.map(place, range(12)))
+    assert sum(taken) == 3
+
+
+@pytest.mark.parametrize("wanted", ["", "x", "../../secret", "6f1c1b52-6d6e-4c5b-9a11-000000000000"])
+def test_an_unknown_run(book, wanted):
+    with pytest.raises(UnknownBatchError, match="there is no batch run"):
+        book.find(wanted)
