@@ -159,7 +159,13 @@ class Crew:
     def retire(self, slot: str) -> int:
         """End a worker as an operator would; returns its exit code."""
         self.signal(slot, signal.SIGTERM)
-        return self._processes.pop(slot).wait(60.0)
+        process = self._processes.pop(slot)
+        try:
+            return process.wait(60.0)
+        except subprocess.TimeoutExpired:
+            say(f"the worker {slot} did not end within a minute")
+            process.kill()
+            return process.wait()
 
     def close(self) -> list[int]:
         """End all; returns the exit codes."""

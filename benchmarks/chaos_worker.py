@@ -26,6 +26,7 @@ from appraise.jobs.scoring import stopped_by_signals
 from appraise.serving.streaming.answering import prediction_id
 from appraise.serving.streaming.clients import KafkaConfig
 from appraise.serving.streaming.deadletters import dead_letter_headers
+from appraise.serving.streaming.failures import AbortedError
 from appraise.serving.streaming.health import Pulse
 from appraise.serving.streaming.lives import WorkerLimits, scoring_session
 from appraise.serving.streaming.messages import decode_request
@@ -34,7 +35,7 @@ from appraise.serving.streaming.scoring import Answers, Output
 from appraise.serving.streaming.supervising import Supervisor
 from appraise.serving.streaming.tally import Tally
 from appraise.serving.streaming.topics import Topics
-from appraise.serving.streaming.transactions import AbortedError, Transaction
+from appraise.serving.streaming.transactions import Transaction
 
 #: Where in a transaction a worker can die.
 POINTS = ("valued", "begun", "produced", "offsets sent", "committing", "committed")
@@ -82,11 +83,11 @@ class Dying(Transaction):
     plan: dict[str, Any]
     count = 0
 
-    def __init__(self, producer: Any, *, seconds: float) -> None:
+    def __init__(self, producer: Any, *, seconds: float, calls: Any) -> None:
         Dying.count += 1
         self._abort = random.random() < self.plan.get("abort_share", 0.0)  # noqa: S311
         self._reach("valued")
-        super().__init__(producer, seconds=seconds)
+        super().__init__(producer, seconds=seconds, calls=calls)
         self._reach("begun")
 
     def send_offsets(self, offsets: Any, group: Any) -> None:

@@ -13,11 +13,12 @@ from appraise.errors import StreamError, UnknownTopicError
 from appraise.serving.batching import value_rows
 from appraise.serving.streaming import supervising
 from appraise.serving.streaming.answering import Answerer
+from appraise.serving.streaming.failures import AbortedError
 from appraise.serving.streaming.lives import WorkerLimits, scoring_session
 from appraise.serving.streaming.reading import Reader, StaleBatchError
 from appraise.serving.streaming.tally import Tally
 from appraise.serving.streaming.topics import Topics, create_topics, delete_topics
-from appraise.serving.streaming.transactions import AbortedError, Transaction
+from appraise.serving.streaming.transactions import Transaction
 from appraise.store.log import LogPlan, PredictionLog
 
 LIMITS = WorkerLimits(batch=500, session_seconds=6.0, transaction_seconds=10.0)

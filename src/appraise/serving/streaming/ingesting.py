@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from appraise.errors import MessageError, Problem, StoreError, StoreUnavailableError
 from appraise.logs import get_logger
 from appraise.serving.streaming.deadletters import Header, dead_letter_headers, left_out
+from appraise.serving.streaming.failures import ClientsLostError
 from appraise.serving.streaming.messages import decode_event, refused
 from appraise.serving.streaming.reading import Batch, Reader, place_of
 from appraise.serving.streaming.tally import Tally
-from appraise.serving.streaming.transactions import ClientsLostError
 from appraise.store.database import Database
 from appraise.store.features import FeatureEvent, advance_offset, next_offsets, write_features
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from appraise.errors import StreamError, UnknownTopicError
+from appraise.serving.streaming.calling import Calls
 from appraise.serving.streaming.clients import KafkaConfig, metadata_of, translated
+from appraise.serving.streaming.failures import ClientsLostError
 from appraise.serving.streaming.ingesting import EventCheck, FeatureSink, IngestingSession
 from appraise.serving.streaming.reading import Reader
 from appraise.serving.streaming.scoring import Answering, ScoringSession
 from appraise.serving.streaming.tally import Tally
 from appraise.serving.streaming.topics import Topics, unknown_topic
-from appraise.serving.streaming.transactions import ClientsLostError, Transaction
+from appraise.serving.streaming.transactions import Transaction
 
 if TYPE_CHECKING:
     from confluent_kafka import Producer
@@ -114,12 +117,14 @@ def scoring_session(
                 "queue.buffering.max.messages": max(100_000, 4 * limits.batch),
             }
         )
-        init_transactions(kafka, producer, limits.transaction_seconds + 15.0)
+        calls = Calls()
+        init_transactions(kafka, producer, limits.transaction_seconds + 15.0, calls)
         consumer = kafka.consumer(group, _consumer_options(limits))
         reader = Reader(consumer, topics.requests, partition=partition)
         return ScoringSession(
             reader,
             producer,
+            calls,
             answering,
             tally,
             most=limits.batch,
@@ -183,7 +188,7 @@ def _consumer_options(limits: WorkerLimits) -> dict[str, str | int | bool]:
     }
 
 
-def init_transactions(kafka: KafkaConfig, producer: Producer, seconds: float) -> None:
+def init_transactions(kafka: KafkaConfig, producer: Producer, seconds: float, calls: Calls | None = None) -> None:
     """Take the transactional id over.
 
     Raises:
@@ -192,10 +197,12 @@ def init_transactions(kafka: KafkaConfig, producer: Producer, seconds: float) ->
     """
     from confluent_kafka import KafkaException
 
+    calls = calls or Calls()
     deadline = time.monotonic() + seconds
     while True:
+        left = max(0.1, deadline - time.monotonic())
         try:
-            producer.init_transactions(max(0.1, deadline - time.monotonic()))
+            calls.call("take the transactional id over", partial(producer.init_transactions, left), left)
         except KafkaException as error:
             cause = error.args[0]
             if cause.retriable() and time.monotonic() < deadline:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from appraise.errors import StoreError, UnknownTopicError
 from appraise.logs import get_logger
-from appraise.serving.streaming.transactions import ClientsLostError
+from appraise.serving.streaming.failures import ClientsLostError
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -135,8 +135,8 @@ class Reader:
         """The membership under which a batch may be committed.
 
         Raises:
-            StaleBatchError: it ended. A consumer that was thrown out of its group forgets its member id, and brokers
-                take offsets without one for those of a consumer that needs no group: they would be accepted.
+            StaleBatchError: it ended. A consumer that was thrown out of its group forgets who it was, and offsets of
+                nobody in particular are those of a consumer that needs no group: a broker may take them.
         """
         metadata = self._consumer.consumer_group_metadata()
         # In this order: a member id that is the same afterwards was the same before.

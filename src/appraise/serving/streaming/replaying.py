@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass
 from appraise.errors import StreamError
 from appraise.serving.streaming.clients import KafkaConfig, metadata_of
 from appraise.serving.streaming.deadletters import Origin, mark_of, marked, origin_of, replayed_headers
+from appraise.serving.streaming.failures import AbortedError, ClientsLostError
 from appraise.serving.streaming.lives import init_transactions
 from appraise.serving.streaming.topics import Topics, list_topics
-from appraise.serving.streaming.transactions import AbortedError, ClientsLostError, Transaction
+from appraise.serving.streaming.transactions import Transaction
 from appraise.serving.streaming.viewing import Seen, view
 
 #: Letters of one transaction.

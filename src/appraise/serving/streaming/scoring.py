@@ -24,9 +24,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from appraise.errors import LogError, UnknownTopicError
 from appraise.logs import get_logger
+from appraise.serving.streaming.calling import Calls
+from appraise.serving.streaming.failures import AbortedError, ClientsLostError
 from appraise.serving.streaming.reading import Batch, Reader, StaleBatchError
 from appraise.serving.streaming.tally import Tally
-from appraise.serving.streaming.transactions import AbortedError, Headers, Transaction
+from appraise.serving.streaming.transactions import Headers, Transaction
 
 if TYPE_CHECKING:
     from confluent_kafka import Message, Producer
@@ -35,6 +37,8 @@ _log = get_logger(__name__)
 
 #: Batches that are valued while another is being committed.
 _AHEAD = 2
+#: Seconds that a client may take to be closed.
+_CLOSE_SECONDS = 15.0
 #: Seconds that the log may take to have a batch on the disk.
 _LOG_SECONDS = 10.0
 
@@ -94,6 +98,7 @@ class ScoringSession:
     Args:
         reader: the requests.
         producer: a transactional producer whose transactions were initialised.
+        calls: makes the calls that wait for the broker.
         answering: values them.
         tally: what is counted.
         most: messages of one transaction.
@@ -105,6 +110,7 @@ class ScoringSession:
         self,
         reader: Reader,
         producer: Producer,
+        calls: Calls,
         answering: Answering,
         tally: Tally,
         *,
@@ -115,6 +121,7 @@ class ScoringSession:
     ) -> None:
         self._reader = reader
         self._producer = producer
+        self._calls = calls
         self._answering = answering
         self._tally = tally
         self._most = most
@@ -168,8 +175,12 @@ class ScoringSession:
     def close(self) -> None:
         """Leave the group, and drop what is not committed."""
         self._threads.shutdown(cancel_futures=True)
-        self._reader.close()
-        self._producer.purge()
+        try:
+            self._calls.call("leave the group", self._reader.close, _CLOSE_SECONDS)
+            self._calls.call("close the producer", self._producer.purge, _CLOSE_SECONDS)
+        except ClientsLostError as error:
+            _log.warning("clients could not be closed and are left behind", reason=str(error))
+        self._calls.close()
 
     def _behind(self) -> bool:
         """Whether another batch is to be taken before the oldest is published: messages came by the thousand."""
@@ -179,7 +190,7 @@ class ScoringSession:
         answers = pending.answers.result()
         self._answering.settle(_LOG_SECONDS)
         group = self._reader.group_metadata(pending.batch)
-        transaction = self._begin(self._producer, seconds=self._transaction_seconds)
+        transaction = self._begin(self._producer, seconds=self._transaction_seconds, calls=self._calls)
         try:
             for output in answers.outputs:
                 transaction.produce(*output)

@@ -15,9 +15,9 @@ from typing import Protocol
 
 from appraise.errors import BrokerUnavailableError, LogError, StoreError, UnknownTopicError
 from appraise.logs import get_logger
+from appraise.serving.streaming.failures import AbortedError, ClientsLostError
 from appraise.serving.streaming.health import Pulse
 from appraise.serving.streaming.tally import Tally
-from appraise.serving.streaming.transactions import AbortedError, ClientsLostError
 from appraise.serving.streaming.watchdog import Watchdog
 
 _log = get_logger(__name__)

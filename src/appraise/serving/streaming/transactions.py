@@ -14,7 +14,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from appraise.serving.streaming.calling import Calls
+from appraise.serving.streaming.failures import AbortedError, ClientsLostError
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Producer, TopicPartition
@@ -27,44 +31,22 @@ _PAUSE_SECONDS = 0.02
 _ABORT_SECONDS = 10.0
 
 
-class AbortedError(Exception):
-    """The transaction was aborted; nothing of it will be read.
-
-    Attributes:
-        error: Kafka's reason.
-    """
-
-    def __init__(self, error: KafkaError) -> None:
-        super().__init__(error.str())
-        self.error = error
-
-
-class ClientsLostError(Exception):
-    """The clients are of no more use: fenced, broken, or in doubt of an outcome.
-
-    Attributes:
-        error: Kafka's reason, None where there is none but time.
-    """
-
-    def __init__(self, message: str, error: KafkaError | None = None) -> None:
-        super().__init__(message)
-        self.error = error
-
-
 class Transaction:
     """One transaction, which begins at once and ends with `commit` or `abort`.
 
     Args:
         producer: a producer whose transactions were initialised, with none open.
         seconds: the deadline of the whole transaction.
+        calls: makes the calls that wait for the broker; one of its own where None.
 
     Raises:
         ClientsLostError: from every method.
         AbortedError: from every method but `abort`.
     """
 
-    def __init__(self, producer: Producer, *, seconds: float) -> None:
+    def __init__(self, producer: Producer, *, seconds: float, calls: Calls | None = None) -> None:
         self._producer = producer
+        self._calls = calls or Calls()
         self._ends = time.monotonic() + seconds
         self._call("begin", lambda _: producer.begin_transaction())
 
@@ -114,7 +96,7 @@ class Transaction:
             if left <= 0:
                 raise ClientsLostError(f"the transaction's deadline passed before {step} had an outcome")
             try:
-                function(left)
+                self._calls.call(step, partial(function, left), left)
             except _kafka_exception() as error:
                 self._settle(step, error.args[0], aborting=aborting)
                 time.sleep(_PAUSE_SECONDS)
