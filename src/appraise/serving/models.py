@@ -21,6 +21,7 @@ from appraise.datasets.spec import Column, DatasetSpec
 from appraise.errors import BundleError, UnknownModelError, did_you_mean
 from appraise.logs import get_logger
 from appraise.registry.manifest import Manifest
+from appraise.serving.explain import explain
 from appraise.serving.predictor import Predictor
 
 _log = get_logger(__name__)
@@ -255,7 +256,7 @@ class Shelf:
 
 
 def _load(known: KnownVersion, folder: Path) -> LoadedModel:
-    """Load a bundle and have it value a row, so that one that cannot is never shown."""
+    """Load a bundle and have it value and explain a row, so that one that cannot is never shown."""
     predictor = Predictor.load(folder, digest=known.digest)
     manifest = predictor.manifest
     if manifest is None or manifest.name != known.name:
@@ -265,7 +266,10 @@ def _load(known: KnownVersion, folder: Path) -> LoadedModel:
     row = example_row(predictor.spec)
     try:
         for count in (1, 2):
-            estimates = predictor.value(predictor.vocabulary.encode_rows([row] * count))
+            table = predictor.vocabulary.encode_rows([row] * count)
+            estimates = predictor.value(table)
+        # The first explanation loads kernels of its own, for which no request should wait.
+        explain(predictor, table, estimates.estimate)
         finite = bool(np.isfinite(estimates.estimate).all())
     except (ValueError, IndexError, KeyError, TypeError) as error:
         raise BundleError(

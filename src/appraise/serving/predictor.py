@@ -18,6 +18,7 @@ from appraise.datasets.spec import DatasetSpec
 from appraise.datasets.specfile import spec_from_dict
 from appraise.datasets.table import Table, date_of, days_since_epoch
 from appraise.errors import BundleError, RowError
+from appraise.features.compiler import ready_compiler
 from appraise.features.geometry import curve_order
 from appraise.features.pipeline import FeaturePipeline
 from appraise.features.state import State
@@ -148,6 +149,7 @@ class Predictor:
         Raises:
             BundleError: the bundle is missing, damaged, altered, or of another format.
         """
+        ready_compiler()
         bundle = read_bundle(Path(folder), digest=digest)
         parts = bundle.parts
         try:
