@@ -14,12 +14,15 @@ from appraise.cli import (
     data,
     db,
     dead_letters,
+    demo,
     evaluate,
     features,
     init,
     kafka,
     keys,
+    log,
     models,
+    outcomes,
     predict,
     serve,
     simulate,
@@ -141,6 +144,13 @@ _add(_db, "stop", db.stop, db.STOP_EXAMPLES)
 _features = _group(app, "features", "Store features of users by hand, and see them.")
 _add(_features, "put", features.put, features.PUT_EXAMPLES)
 _add(_features, "show", features.show_features, features.SHOW_EXAMPLES)
+_log = _group(app, "log", "The prediction log: verify it, export it, see how it stands.")
+_add(_log, "verify", log.verify, log.VERIFY_EXAMPLES)
+_add(_log, "export", log.export, log.EXPORT_EXAMPLES)
+_add(_log, "status", log.status, log.STATUS_EXAMPLES)
+_outcomes = _group(app, "outcomes", "What homes were sold for, and how right their estimates were.")
+_add(_outcomes, "add", outcomes.add, outcomes.ADD_EXAMPLES)
+_add(_outcomes, "accuracy", outcomes.accuracy, outcomes.ACCURACY_EXAMPLES)
 _kafka = _group(app, "kafka", "Run a real Apache Kafka on this machine.")
 _add(_kafka, "start", kafka.start, kafka.START_EXAMPLES)
 _add(_kafka, "stop", kafka.stop, kafka.STOP_EXAMPLES)
@@ -159,3 +169,4 @@ _add(_topics, "delete", topics.delete, topics.DELETE_EXAMPLES)
 _dead_letters = _group(_stream, "dead-letters", "List refused messages, and send them back.")
 _add(_dead_letters, "list", dead_letters.list_, dead_letters.LIST_EXAMPLES)
 _add(_dead_letters, "replay", dead_letters.replay, dead_letters.REPLAY_EXAMPLES)
+_add(_stream, "demo", demo.demo, demo.EXAMPLES)
