@@ -61,6 +61,22 @@ WITH RECURSIVE names AS (
 SELECT event_type FROM names WHERE event_type IS NOT NULL
 """
 
+_INCOMING: LiteralString = """
+CREATE TEMPORARY TABLE IF NOT EXISTS incoming_features (
+    user_id text, event_type text, feature_value jsonb, ingestion_timestamp timestamptz
+) ON COMMIT DELETE ROWS
+"""
+
+_COPY: LiteralString = "COPY incoming_features (user_id, event_type, feature_value, ingestion_timestamp) FROM STDIN"
+
+#: In one order, so that two writers cannot wait for each other.
+_MERGE: LiteralString = """
+INSERT INTO user_features (user_id, event_type, feature_value, ingestion_timestamp)
+SELECT user_id, event_type, feature_value, ingestion_timestamp FROM incoming_features ORDER BY 1, 2, 4
+ON CONFLICT (user_id, event_type, ingestion_timestamp) DO UPDATE SET feature_value = excluded.feature_value
+WHERE user_features.feature_value IS DISTINCT FROM excluded.feature_value
+"""
+
 _BEGIN: LiteralString = """
 INSERT INTO stream_offsets (group_id, topic, partition, next_offset) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING
 """
@@ -178,6 +194,28 @@ def write_features(connection: Connection, events: Iterable[FeatureEvent]) -> in
     return done.rowcount
 
 
+def copy_features(connection: Connection, events: Sequence[FeatureEvent]) -> None:
+    """Store many events that were checked already, as `write_features` does, in a fraction of its time.
+
+    Args:
+        connection: of `Database.connect`.
+        events: each of which `check_event` has returned, in the order in which they came.
+    """
+    last = {(event.user_id, event.event_type, event.timestamp): event.value for event in events}
+    if not last:
+        return
+    lines = [
+        f"{_copied(user)}\t{_copied(kind)}\t{_copied_value(value)}\t{moment.isoformat()}\n"
+        for (user, kind, moment), value in last.items()
+    ]
+    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+    with driver.cursor() as cursor:
+        cursor.execute(_INCOMING)
+        with cursor.copy(_COPY) as copy:
+            copy.write("".join(lines))
+        cursor.execute(_MERGE)
+
+
 def latest_features(
     connection: psycopg.Connection[Any], wanted: Sequence[tuple[str, Sequence[str]]], *, as_of: dt.datetime
 ) -> list[Found]:
@@ -244,6 +282,20 @@ def advance_offset(
             f"another worker of {group} has moved on in partition {partition} of {topic}",
             hint="this one starts again from where the database says",
         )
+
+
+#: What COPY's text format gives a meaning of its own.
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def _copied(text: str) -> str:
+    """A text as COPY reads it."""
+    return text if text.isalnum() else text.translate(_ESCAPES)
+
+
+def _copied_value(value: Value) -> str:
+    """A value as JSON, as COPY reads it."""
+    return repr(value) if type(value) is float else _copied(json.dumps(value))
 
 
 def _restored(value: Value) -> Value:

@@ -8,6 +8,8 @@ One turn:
     4  move the offset of each partition on in it, from where this worker believes it to be
     5  commit; then tell Kafka, for whoever looks at the lag
 
+A batch is checked while the one before is written.
+
 Where a partition was moved on by another worker, 4 fails, and nothing of the batch stands. Kafka's own offsets are a
 hint, and never read. Dead letters are the one thing that may be there twice: after a crash between 2 and 5.
 
@@ -19,6 +21,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,7 +33,7 @@ from appraise.serving.streaming.messages import decode_event, refused
 from appraise.serving.streaming.reading import Batch, Reader, place_of
 from appraise.serving.streaming.tally import Tally
 from appraise.store.database import Database
-from appraise.store.features import FeatureEvent, advance_offset, next_offsets, write_features
+from appraise.store.features import FeatureEvent, advance_offset, copy_features, next_offsets
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message, Producer
@@ -83,7 +86,7 @@ class FeatureSink:
             StoreError: it refuses, or another worker has moved a partition on.
         """
         with self.database.connect() as connection:
-            write_features(connection, events)
+            copy_features(connection, events)
             # In one order, so that two workers cannot wait for each other.
             for number in sorted(following):
                 advance_offset(
@@ -143,11 +146,12 @@ class IngestingSession:
         self._check = check
         self._most = most
         self._wait_seconds = wait_seconds
-        self._held: _Checked | None = None
         self._trouble: str | None = None
         self._attempts = 0
         self._again = 0.0
         self._failed: list[tuple[Message, list[Header], KafkaError]] = []
+        self._writing: tuple[_Checked, Future[None]] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="write")
 
     @property
     def trouble(self) -> str | None:
@@ -160,22 +164,32 @@ class IngestingSession:
         Raises:
             ClientsLostError: new clients are needed.
             UnknownTopicError: the topic is gone.
+            StoreError: the database refuses; what was taken is read again.
         """
-        if self._trouble is not None:
-            return self._wait_for_database()
-        if self._reader.displaced:
-            return self._attempt(self._find_place)
-        batch = self._reader.take(self._most, self._wait_seconds)
-        if batch is None:
+        if self._trouble is not None or self._reader.displaced:
+            self._find_place()
             return False
-        self._held = self._checked(batch)
-        return self._attempt(self._write)
+        batch = self._reader.take(self._most, 0.0 if self._writing else self._wait_seconds)
+        # The batch before is being written meanwhile.
+        checked = None if batch is None else self._checked(batch)
+        done = self._settle()
+        if checked is None or self._reader.displaced:
+            return done
+        if checked.batch.epoch != self._reader.epoch:
+            # Some of it may be another worker's by now; what is still ours is read again.
+            self._reader.displaced = True
+            return done
+        following = checked.batch.next_offsets()
+        self._writing = checked, self._thread.submit(self._sink.write, checked.events, following)
+        return done
 
     def finish(self) -> None:
-        """Nothing is ever left over but what the database would not take, which is read again."""
+        """Commit what was taken."""
+        self._settle()
 
     def close(self) -> None:
         """Leave the group."""
+        self._thread.shutdown()
         self._reader.close()
 
     def lag(self, *, ask: bool = False) -> int:
@@ -186,58 +200,52 @@ class IngestingSession:
         """The partitions that it has."""
         return self._reader.partitions
 
-    def _wait_for_database(self) -> bool:
-        """Stay in the group, and try again when it is time."""
-        if self._reader.take(1, self._wait_seconds) is not None:
-            # It was fetched before the pause, and is read again.
-            self._reader.displaced = True
+    def _find_place(self) -> None:
+        """Read again from where the database is; while it is away, stay in the group and try again in a while."""
+        # Paused partitions give nothing; what was fetched before is read again anyway.
+        self._reader.take(self._most, self._wait_seconds if self._trouble else 0.0)
         if time.monotonic() < self._again:
-            return False
-        if self._reader.displaced:
-            self._held = None
-        return self._attempt(self._find_place if self._held is None else self._write)
-
-    def _attempt(self, step: Callable[[], bool]) -> bool:
-        """Do what needs the database, and hold the partitions while it is away."""
+            return
         try:
-            done = step()
+            self._reader.rewind()
         except StoreUnavailableError as error:
-            if self._trouble is None:
-                _log.warning("the database is away, partitions are paused", reason=error.message)
-                self._reader.pause()
-            self._trouble = error.message
-            pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0**self._attempts)
-            self._attempts = min(self._attempts + 1, 20)
-            self._again = time.monotonic() + pause
-            return False
-        except StoreError:
-            self._held = None
-            self._reader.displaced = True
-            raise
+            self._hold(error)
+            return
         if self._trouble is not None:
             _log.info("the database is back", attempts=self._attempts)
-            self._trouble, self._attempts = None, 0
+            self._trouble, self._attempts, self._again = None, 0, 0.0
             self._reader.resume()
-        return done
 
-    def _find_place(self) -> bool:
-        self._reader.rewind()
-        return False
-
-    def _write(self) -> bool:
-        held = self._held
-        if held is None:
+    def _settle(self) -> bool:
+        """Wait for the batch that is being written; says whether there was one, and it stands."""
+        writing, self._writing = self._writing, None
+        if writing is None:
             return False
-        if held.batch.epoch != self._reader.epoch:
-            # Some of it may be another worker's by now; what is still ours is read again.
-            self._held = None
-            return self._find_place()
-        following = held.batch.next_offsets()
-        self._sink.write(held.events, following)
-        self._held = None
-        self._tally.committed((("stored", len(held.events)), ("dead_letter", held.dead_letters)), held.created_ms)
-        self._tell_kafka(held.batch)
+        checked, future = writing
+        try:
+            future.result()
+        except StoreUnavailableError as error:
+            self._reader.displaced = True
+            self._hold(error)
+            return False
+        except StoreError:
+            self._reader.displaced = True
+            raise
+        self._tally.committed(
+            (("stored", len(checked.events)), ("dead_letter", checked.dead_letters)), checked.created_ms
+        )
+        self._tell_kafka(checked.batch)
         return True
+
+    def _hold(self, error: StoreUnavailableError) -> None:
+        """Pause, and note when to try again."""
+        if self._trouble is None:
+            _log.warning("the database is away, partitions are paused", reason=error.message)
+            self._reader.pause()
+        self._trouble = error.message
+        pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0**self._attempts)
+        self._attempts = min(self._attempts + 1, 20)
+        self._again = time.monotonic() + pause
 
     def _tell_kafka(self, batch: Batch) -> None:
         from confluent_kafka import KafkaException
