@@ -7,6 +7,7 @@ reload, so a short-lived process asks and the server stays small; a cached model
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -117,6 +118,8 @@ def _fetch(registry: Registry, name: str, version: str) -> Path:
 
 def _answer(sender: Connection, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
     """Send what a function returns, or the error that it raises."""
+    # Requests that are answered meanwhile come first.
+    os.nice(10)
     try:
         answer: object = function(*arguments)
     except AppraiseError as error:
