@@ -47,7 +47,12 @@ class RowChecker:
             column.name for column in spec.inputs if not column.optional and column.role != "sale_date"
         )
         self._names = frozenset(column.name for column in spec.columns)
-        self._rules = tuple((rule, OPERATORS[rule.operator]) for rule in spec.rules)
+        # Rules about the price, which is not read and was not checked, are left out.
+        self._rules = tuple(
+            (rule, OPERATORS[rule.operator])
+            for rule in spec.rules
+            if all(not isinstance(name, str) or name in self._checks for name in (rule.left, rule.right))
+        )
 
     def problems(self, rows: Iterable[Mapping[str, Any]]) -> list[Problem]:
         """Everything that is wrong with the rows, in their order; empty where all can be valued."""
@@ -84,11 +89,12 @@ class RowChecker:
 
     def _broken_rules(self, position: int, row: Mapping[str, Any]) -> Iterable[Problem]:
         for rule, holds in self._rules:
-            operands = rule.left, rule.right
-            if any(isinstance(name, str) and name not in self._checks for name in operands):
-                continue  # The price, which is not read and was not checked.
-            left, right = (row.get(one) if isinstance(one, str) else one for one in operands)
-            if left is not None and right is not None and not holds(_comparable(left), _comparable(right)):
+            left = row.get(rule.left)
+            right = row.get(rule.right) if isinstance(rule.right, str) else rule.right
+            if left is None or right is None:
+                continue
+            numbers = type(left) is float and type(right) is float
+            if not (holds(left, right) if numbers else holds(_comparable(left), _comparable(right))):
                 yield Problem(position, rule.left, rule.message, f"{shown(left)} against {shown(right)}")
 
 
