@@ -119,7 +119,7 @@ def test_waiting_is_bounded(database, users, monkeypatch):
 def test_a_database_without_tables_is_named(make_database, tmp_path):
     with Database(DatabaseOptions(make_database(tables=False), tmp_path)) as bare:
         lookup = FeatureLookup(bare)
-        with pytest.raises(StoreError, match="lacks a table") as caught:
+        with pytest.raises(StoreError, match="has no tables yet") as caught:
             lookup.find([("user1", ["MedInc"])])
         assert "appraise db upgrade" in caught.value.hint
         lookup.close()

@@ -177,6 +177,22 @@ def test_another_model_named_in_the_path_takes_them_too(server):
     assert answer.json()["feature_sources"]["HouseAge"] == "store"
 
 
+def test_both_kinds_of_row_are_documented(server):
+    document = server.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    body = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert [one["$ref"].rpartition("/")[2] for one in body["anyOf"]] == [
+        "california_row",
+        "california_row_of_user",
+        "california_row_by_position",
+    ]
+    assert schemas["california_row_of_user"]["required"] == ["user_id"]
+    by_position = schemas["california_row_by_position"]["properties"]["features_for_prediction"]
+    assert by_position["prefixItems"][0] == schemas["california_row"]["properties"]["MedInc"]
+    assert by_position["minItems"] == by_position["maxItems"] == 8
+    assert "feature_sources" in schemas["Prediction"]["properties"]
+
+
 def test_the_database_is_among_what_the_service_leans_on(server):
     health = server.get("/health/detailed").json()
     database = health["dependencies"]["database"]

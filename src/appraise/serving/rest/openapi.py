@@ -13,6 +13,7 @@ from appraise.serving.models import Lineup, LoadedModel
 from appraise.serving.rest import batches, messages, past, topics
 from appraise.serving.rest.limits import Limits
 from appraise.serving.rest.parameters import BATCH, INFO, MOST_COMPARABLES, SINGLE
+from appraise.serving.rest.stored_schema import stored_endings, stored_schemas
 
 Json = dict[str, Any]
 
@@ -57,7 +58,8 @@ def build_document(lineup: Lineup, limits: Limits, *, keyed: bool) -> Json:
     _, components = msgspec.json.schema_components(_ANSWERS, ref_template="#/components/schemas/{name}")
     schemas: Json = {**components, **past.schemas(), **topics.schemas()}
     for name, model in champions.items():
-        schemas[_row_name(name)] = row_schema(model.spec, model.example)
+        schemas[_row_name(name)] = row = row_schema(model.spec, model.example)
+        schemas |= {f"{name}_{ending}": schema for ending, schema in stored_schemas(model.spec, row).items()}
     paths: Json = {}
     default = champions.get(lineup.default or "")
     if champions:
@@ -217,8 +219,8 @@ def _batch(models: list[LoadedModel], limits: Limits, *, with_model: bool = Fals
 
 
 def _row(models: list[LoadedModel]) -> Json:
-    refs = [_ref(_row_name(model.name)) for model in models]
-    return refs[0] if len(refs) == 1 else {"anyOf": refs}
+    endings = {model.name: ("row", *stored_endings(model.spec)) for model in models}
+    return {"anyOf": [_ref(f"{name}_{ending}") for name, all_of_it in endings.items() for ending in all_of_it]}
 
 
 def _info(name: str, _model: str | None, *, with_model: bool = False) -> Json:
