@@ -88,7 +88,10 @@ def ingest(plan: IngestingPlan, *, announce: Callable[[Ingesting], None]) -> Non
     tally, pulse = Tally("ingest"), Pulse()
     with ExitStack() as stack:
         database = stack.enter_context(plan.database)
-        database.check()
+        if database.embedded:
+            database.upgrade(actor="appraise stream ingest")
+        else:
+            database.check()
         health = HealthServer(plan.health_host, plan.health_port, pulse, tally)
         stack.callback(health.close)
         stop = stack.enter_context(stopped_by_signals())

@@ -13,12 +13,27 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import TypeVar
 
+from appraise.logs import get_logger
 from appraise.serving.streaming.failures import ClientsLostError
+
+_log = get_logger(__name__)
 
 T = TypeVar("T")
 
 #: Seconds beyond its own deadline after which a call counts as lost.
 _GRACE_SECONDS = 5.0
+#: Seconds that a client may take to be closed.
+_CLOSE_SECONDS = 15.0
+
+
+def close_client(step: str, function: Callable[[], object]) -> None:
+    """Close a client, or leave it behind where it does not close in time."""
+    calls = Calls()
+    try:
+        calls.call(step, function, _CLOSE_SECONDS)
+    except ClientsLostError as error:
+        _log.warning("a client could not be closed and is left behind", reason=str(error))
+    calls.close()
 
 
 class Calls:
@@ -56,6 +71,11 @@ class Calls:
     def close(self) -> None:
         """Make no more calls."""
         self._waiting.put(None)
+
+    @property
+    def lost(self) -> bool:
+        """Whether a call never came back."""
+        return self._lost
 
     def _run(self) -> None:
         while (waiting := self._waiting.get()) is not None:

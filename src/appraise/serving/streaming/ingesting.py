@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from appraise.errors import MessageError, Problem, StoreError, StoreUnavailableError
 from appraise.logs import get_logger
+from appraise.serving.streaming.calling import close_client
 from appraise.serving.streaming.deadletters import Header, dead_letter_headers, left_out
 from appraise.serving.streaming.failures import ClientsLostError
 from appraise.serving.streaming.messages import decode_event, refused
@@ -190,7 +191,7 @@ class IngestingSession:
     def close(self) -> None:
         """Leave the group."""
         self._thread.shutdown()
-        self._reader.close()
+        close_client("leave the group", self._reader.close)
 
     def lag(self, *, ask: bool = False) -> int:
         """Messages that wait in its partitions."""

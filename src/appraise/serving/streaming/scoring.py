@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from appraise.errors import LogError, UnknownTopicError
 from appraise.logs import get_logger
-from appraise.serving.streaming.calling import Calls
-from appraise.serving.streaming.failures import AbortedError, ClientsLostError
+from appraise.serving.streaming.calling import Calls, close_client
+from appraise.serving.streaming.failures import AbortedError
 from appraise.serving.streaming.reading import Batch, Reader, StaleBatchError
 from appraise.serving.streaming.tally import Tally
 from appraise.serving.streaming.transactions import Headers, Transaction
@@ -37,8 +37,6 @@ _log = get_logger(__name__)
 
 #: Batches that are valued while another is being committed.
 _AHEAD = 2
-#: Seconds that a client may take to be closed.
-_CLOSE_SECONDS = 15.0
 #: Seconds that the log may take to have a batch on the disk.
 _LOG_SECONDS = 10.0
 
@@ -175,11 +173,10 @@ class ScoringSession:
     def close(self) -> None:
         """Leave the group, and drop what is not committed."""
         self._threads.shutdown(cancel_futures=True)
-        try:
-            self._calls.call("leave the group", self._reader.close, _CLOSE_SECONDS)
-            self._calls.call("close the producer", self._producer.purge, _CLOSE_SECONDS)
-        except ClientsLostError as error:
-            _log.warning("clients could not be closed and are left behind", reason=str(error))
+        # In threads of their own: a producer that hangs must not keep the consumer, and its partitions, in the group.
+        close_client("leave the group", self._reader.close)
+        if not self._calls.lost:
+            close_client("drop what is not sent", self._producer.purge)
         self._calls.close()
 
     def _behind(self) -> bool:
