@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from _report import Figure, held_against, parser, say, show
-from serving_load import Server, ServerError, children, load, resident, running
+from serving_load import Server, ServerError, children, load, processor_seconds, resident, running
 from serving_peers import PEERS, Bench
 
 from appraise.datasets.prepare import Prepared, prepare
@@ -52,6 +53,8 @@ def main() -> None:
         sys.exit("wrk is not installed: apt install wrk")
     if len(os.sched_getaffinity(0)) < 2:
         sys.exit("two processors are needed, one for the server and one for the load")
+    # So that servers end with it, whoever ends it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         data = None if args.data_dir is None else Path(args.data_dir).absolute() / "california_housing.csv"
@@ -107,11 +110,15 @@ def _measure(name: str, server: Server, connections: list[int], seconds: int) ->
             _await_registry(found.pid)
         load(found.url, server.bodies, connections=8, seconds=2)
         for count in connections:
+            before = processor_seconds(found.pid)
             measured = load(found.url, server.bodies, connections=count, seconds=seconds)
+            processor = (processor_seconds(found.pid) - before) / measured.requests * 1e6
             if measured.failed:
                 raise ServerError(f"{measured.failed} requests of {count} connections failed")
-            say(f"{name}: {count} connections, {measured.rate:,.0f} requests/s, p99 {measured.p99:.2f} ms")
+            told = f"{measured.rate:,.0f} requests/s, p99 {measured.p99:.2f} ms, {processor:.0f} us of processor each"
+            say(f"{name}: {count} connections, {told}")
             figures.append(Figure(f"{name}/{count} connections", measured.rate, "requests/s"))
+            figures.append(Figure(f"{name}/{count} connections/processor", processor, "us a request"))
             figures.append(Figure(f"{name}/{count} connections/p50", measured.p50, "ms"))
             figures.append(Figure(f"{name}/{count} connections/p99", measured.p99, "ms"))
         figures.append(Figure(f"{name}/memory", resident(found.pid) / 2**20, "MB"))

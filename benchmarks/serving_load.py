@@ -71,11 +71,13 @@ class Load:
     """What one load came to.
 
     Attributes:
-        rate: requests a second.
+        requests: how many were answered.
+        rate: of them a second.
         p50, p99: latency, milliseconds.
         failed: answers other than 2xx, and broken connections.
     """
 
+    requests: int
     rate: float
     p50: float
     p99: float
@@ -154,10 +156,11 @@ def load(url: str, bodies: Sequence[str], *, connections: int, seconds: int) -> 
         text = subprocess.run(
             [*command, "--latency", "-s", str(script), url], capture_output=True, text=True, check=True
         ).stdout
+    requests = int(re.search(r"(\d+) requests in", text)[1])
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1])
     failed = sum(int(found) for found in re.findall(r"Non-2xx or 3xx responses: (\d+)", text))
     failed += sum(int(found) for found in re.findall(r"(?:connect|read|write|timeout) (\d+)", text))
-    return Load(rate, _percentile(text, 50), _percentile(text, 99), failed)
+    return Load(requests, rate, _percentile(text, 50), _percentile(text, 99), failed)
 
 
 def _percentile(text: str, percent: int) -> float:
@@ -171,6 +174,13 @@ def resident(pid: int) -> int:
     """Resident bytes of a process and of those that it started."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     return int(status.partition("VmRSS:")[2].split()[0]) * 1024 + sum(map(resident, children(pid)))
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time that a process and those that it started have taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(map(processor_seconds, children(pid)))
 
 
 def children(pid: int) -> list[int]:
