@@ -142,7 +142,7 @@ def test_the_number_of_a_killed_server_may_be_another_programs_now(folder):
         assert database.ping() < 5
 
 
-def test_one_that_was_stopped_by_hand_stays_so_for_those_who_had_it_open(folder):
+def test_one_that_was_stopped_by_hand_stays_so_until_it_is_started(folder):
     service, hand = _database(folder), _database(folder)
     service.ping()
     assert hand.stop()
@@ -150,8 +150,10 @@ def test_one_that_was_stopped_by_hand_stays_so_for_those_who_had_it_open(folder)
         service.ping()
     assert "appraise db upgrade" in caught.value.hint
     with _database(folder) as later:
-        assert later.ping() < 5
-        assert service.ping() < 5, "a new command started it, and the service finds it again"
+        with pytest.raises(StoreUnavailableError, match="was stopped by hand"):
+            later.ping()
+        later.upgrade(actor="tests")
+        assert service.ping() < 5, "it was started again, and the service finds it"
     service.close()
 
 

@@ -89,7 +89,7 @@ def audit(
 def stop(context: typer.Context, as_json: AsJson = False) -> None:
     """Stop the embedded database, whoever uses it.
 
-    A service that runs goes on without it. It starts again with the next command that needs it.
+    A service that runs goes on without it. appraise db upgrade and the next appraise serve start it again.
     """
     from appraise.jobs.db import stop as job
 

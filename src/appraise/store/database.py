@@ -267,6 +267,8 @@ class Database:
         from appraise.store.audit import record
         from appraise.store.revisions import upgrade
 
+        if self._server is not None:
+            self._place = self._server.open(wake=True)
         with self.connect() as connection:
             before, after = upgrade(connection, self.address)
             if before != after:
@@ -326,8 +328,8 @@ class Database:
         except psycopg.OperationalError as error:
             if not isinstance(explained(error, self.address), StoreUnavailableError):
                 raise
-            # It was killed: start it again, unless it was stopped by hand.
-            self._place = self._server.open(revive=True)
+            # It was killed: start it again.
+            self._place = self._server.open()
             return psycopg.connect(**self._arguments())
 
     def _arguments(self) -> dict[str, Any]:

@@ -68,11 +68,11 @@ class EmbeddedServer:
         self._data = folder / "data"
         self._held: int | None = None
 
-    def open(self, *, revive: bool = False) -> Path:
+    def open(self, *, wake: bool = False) -> Path:
         """Start the server where it does not run, and count this process among its users.
 
         Args:
-            revive: this process had it open already; a server that was stopped by hand is then left alone.
+            wake: start it although it was stopped by hand.
 
         Returns:
             The folder of its socket.
@@ -84,12 +84,12 @@ class EmbeddedServer:
         program("postgres")
         self._make_folder()
         with self._alone():
-            if revive and self._stopped.exists():
+            if wake:
+                self._stopped.unlink(missing_ok=True)
+            elif self._stopped.exists():
                 raise StoreUnavailableError(
-                    "the embedded PostgreSQL was stopped by hand",
-                    hint="it starts again with the next command that needs it: appraise db upgrade",
+                    "the embedded PostgreSQL was stopped by hand", hint="start it again: appraise db upgrade"
                 )
-            self._stopped.unlink(missing_ok=True)
             place = self.socket_folder()
             if place is None:
                 place = self._start()

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -130,16 +130,16 @@ class FeatureLookup:
         connection: psycopg.Connection[Any] | None = None
         while not self._ending:
             questions = self._together()
+            wanted = [one for question in questions for one in question.wanted]
             self._busy_since = time.monotonic()
             try:
-                with store_errors(self._database.address):
-                    if connection is None:
-                        self._database.check()
-                        connection = self._database.dedicated(autocommit=True)
-                        connection.execute(f"SET statement_timeout = {round(ANSWER_SECONDS * 1000)}")
-                    found = latest_features(
-                        connection, [one for question in questions for one in question.wanted], as_of=self._clock()
-                    )
+                try:
+                    connection, found = self._found(connection, wanted)
+                except StoreUnavailableError:
+                    # A connection that nobody used for a while may have ended long ago.
+                    if connection is None or not connection.broken:
+                        raise
+                    connection, found = self._found(None, wanted)
             except StoreError as error:
                 self._failure = time.monotonic(), error
                 for question in questions:
@@ -156,6 +156,21 @@ class FeatureLookup:
                 self._busy_since = None
         if connection is not None:
             connection.close()
+
+    def _found(
+        self, connection: psycopg.Connection[Any] | None, wanted: Sequence[tuple[str, Sequence[str]]]
+    ) -> tuple[psycopg.Connection[Any], list[Found]]:
+        """Ask on a connection, or on a new one; returns it with what was found."""
+        with store_errors(self._database.address):
+            if connection is not None:
+                return connection, latest_features(connection, wanted, as_of=self._clock())
+            self._database.check()
+            with ExitStack() as unless_it_works:
+                connection = unless_it_works.enter_context(closing(self._database.dedicated(autocommit=True)))
+                connection.execute(f"SET statement_timeout = {round(ANSWER_SECONDS * 1000)}")
+                found = latest_features(connection, wanted, as_of=self._clock())
+                unless_it_works.pop_all()
+            return connection, found
 
     def _together(self) -> list[_Question]:
         """The next questions, as many as fit into one query."""
