@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appraise.store.chain import Frame, scan
-from appraise.store.loader import read_status
+from appraise.store.loader import is_loading, read_status
 from appraise.store.records import read_record
 from appraise.store.segments import Segment, SpoolFolder, seal_of
 
 _HEAD_BYTES = 256 * 1024
-#: A loader that has said nothing for so long is not at work.
-_SILENT_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +58,13 @@ def read_backlog(folder: Path) -> Backlog:
             waiting += size - loaded
             if oldest is None:
                 oldest = _first_record_at(segment, loaded)
-    alive = status is not None and time.time() - status.at < _SILENT_SECONDS
     return Backlog(
         segments=len(segments),
         spool_bytes=total,
         unloaded_bytes=waiting,
         oldest_seconds=0.0 if oldest is None else max(0.0, time.time() - oldest),
         loaded=0 if status is None else status.loaded,
-        loading=alive,
+        loading=is_loading(folder),
         trouble=None if status is None else status.trouble,
     )
 

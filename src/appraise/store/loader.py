@@ -109,7 +109,6 @@ class Loader:
                 try:
                     moved = self.load()
                     pause = _PAUSE_SECONDS
-                    self._tell(None)
                 except StoreError as error:
                     self._tell(error.message)
                 except OSError as error:
@@ -143,6 +142,7 @@ class Loader:
             raise
         there = {segment.id for segment in segments}
         self._progress = {name: one for name, one in self._progress.items() if name in there}
+        self._tell(None)
         return self._loaded - before
 
     def close(self) -> None:
@@ -279,6 +279,21 @@ def leadership(folder: Path, stop: threading.Event) -> Iterator[bool]:
                 return
     finally:
         os.close(descriptor)
+
+
+def is_loading(folder: Path) -> bool:
+    """Whether a process loads this spool."""
+    try:
+        descriptor = os.open(folder / "loader.lock", os.O_RDWR | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _part(data: bytes, progress: _Progress) -> _Part | None:

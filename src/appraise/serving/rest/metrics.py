@@ -13,7 +13,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from appraise.serving.models import LoadedModel
+from appraise.serving.rest.log_metrics import LogMetrics
 from appraise.serving.rest.tally import LATENCY_BUCKETS, SIZE_BUCKETS, Tally
+from appraise.store.backlog import Backlog
 
 
 class _Counts(Collector):
@@ -54,10 +56,14 @@ class _Counts(Collector):
         yield age
 
 
-def render(tally: Tally, models: Iterable[LoadedModel], *, queue: int, workers: int) -> bytes:
-    """All metrics as text."""
+def render(
+    tally: Tally, models: Iterable[LoadedModel], *, queue: int, workers: int, backlog: Backlog | None = None
+) -> bytes:
+    """All metrics as text; those of the prediction log where what waits in its spool is given."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Counts(tally, models, queue, workers))
+    if backlog is not None:
+        registry.register(LogMetrics(tally.log, backlog))
     return generate_latest(registry)
 
 

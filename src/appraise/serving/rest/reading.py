@@ -22,6 +22,7 @@ from appraise.serving.rest.parameters import INFO, options_of
 from appraise.serving.rest.predicting import Predicting
 from appraise.serving.rest.service import Service
 from appraise.serving.rest.tally import merged
+from appraise.store.backlog import read_backlog
 
 _ASK_SECONDS = 2.0
 #: Bytes that must be free where state is kept.
@@ -59,12 +60,18 @@ class Reading:
             )
         if not served:
             return _json(messages.Health("not ready", served, "no model is loaded"), HTTPStatus.SERVICE_UNAVAILABLE)
+        trouble = self._log_trouble()
+        if trouble is not None:
+            reason = f"estimates cannot be recorded: {trouble}"
+            return _json(messages.Health("not ready", served, reason), HTTPStatus.SERVICE_UNAVAILABLE)
         return _json(messages.Health("ready", served))
 
     async def detailed(self, _scope: Scope, _receive: Receive) -> Reply:
         """How everything that the service leans on answers, each really asked."""
         service = self._service
         asks = {"models": self._ask_models, "registry": self._ask_registry, "disk": self._ask_disk}
+        if service.recorder is not None:
+            asks["prediction_log"] = self._ask_log
         if service.database is not None:
             asks["database"] = service.database.sign_of_life
         if service.publisher is not None and await asyncio.to_thread(service.publisher.configured):
@@ -73,6 +80,7 @@ class Reading:
         served = _served(service.shelf.lineup)
         # Without the registry or the database the models in memory go on answering.
         fit = answers["models"].status == "up" and bool(served) and not service.draining
+        fit = fit and self._log_trouble() is None
         status = ("healthy" if all(one.status == "up" for one in answers.values()) else "degraded") if fit else "unfit"
         health = messages.DetailedHealth(
             status=status,
@@ -108,10 +116,26 @@ class Reading:
     async def metrics(self, _scope: Scope, _receive: Receive) -> Reply:
         """Counts of all workers, for Prometheus."""
         service = self._service
+        service.count_log()
+        backlog = None if service.recorder is None else await asyncio.to_thread(read_backlog, service.spool)
         tally = merged([service.tally.snapshot(), *service.crew.counts_of_others()])
         models = service.shelf.lineup.loaded.values()
-        text = metrics.render(tally, models, queue=service.batcher.depth, workers=service.crew.size)
+        depth, workers = service.batcher.depth, service.crew.size
+        text = metrics.render(tally, models, queue=depth, workers=workers, backlog=backlog)
         return Reply(text, media_type=b"text/plain; version=0.0.4; charset=utf-8")
+
+    def _log_trouble(self) -> str | None:
+        """Why estimates cannot be recorded; None where they can."""
+        recorder = self._service.recorder
+        return None if recorder is None else recorder.state().trouble
+
+    def _ask_log(self) -> str:
+        trouble = self._log_trouble()
+        if trouble is not None:
+            raise OSError(f"estimates cannot be recorded: {trouble}")
+        backlog = read_backlog(self._service.spool)
+        waits = f"{backlog.unloaded_bytes / 2**20:.1f} MB wait to be loaded"
+        return waits if backlog.trouble is None else f"{waits}: {backlog.trouble}"
 
     def _ask_models(self) -> str:
         champions = self._service.shelf.lineup.champions()

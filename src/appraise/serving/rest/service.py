@@ -17,6 +17,7 @@ from appraise.serving.publishing import Publisher
 from appraise.serving.rest.crew import Crew
 from appraise.serving.rest.guard import Guard
 from appraise.serving.rest.limits import Limits
+from appraise.serving.rest.log_metrics import counts_of
 from appraise.serving.rest.recording import Recorder
 from appraise.serving.rest.storing import StoredFeatures
 from appraise.serving.rest.tally import Tally
@@ -105,11 +106,17 @@ class Service:
             self.noting.add(noting)
             noting.add_done_callback(self.noting.discard)
 
+    def count_log(self) -> None:
+        """Note where this worker's prediction log stands."""
+        if self.recorder is not None:
+            self.tally.log = counts_of(self.recorder.state())
+
     async def watch(self) -> None:
         """Keep in step with the other workers and the keys for as long as this runs."""
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             self.guard.refresh()
+            self.count_log()
             self.crew.report(self.tally.snapshot())
             news = self.crew.news()
             if news is not None:

@@ -23,6 +23,8 @@ class Tally:
         self.requests: Counts = {}
         self.predictions: Counts = {}
         self.refusals: Counts = {}
+        #: Where this worker's prediction log stood when it was last asked.
+        self.log: Counts = {}
         self.latency: dict[str, list[float]] = {}
         self.sizes: list[float] = [0.0] * (len(SIZE_BUCKETS) + 2)
         # A batch's rows are counted in its thread.
@@ -62,6 +64,7 @@ class Tally:
                 "requests": [[*key, count] for key, count in self.requests.items()],
                 "predictions": [[*key, count] for key, count in self.predictions.items()],
                 "refusals": [[*key, count] for key, count in self.refusals.items()],
+                "log": [[*key, count] for key, count in self.log.items()],
                 "latency": {route: list(buckets) for route, buckets in self.latency.items()},
                 "sizes": list(self.sizes),
             }
@@ -71,7 +74,7 @@ def merged(snapshots: Iterable[dict[str, Any]]) -> Tally:
     """The sum of several workers' snapshots."""
     total = Tally()
     for snapshot in snapshots:
-        for name in ("requests", "predictions", "refusals"):
+        for name in ("requests", "predictions", "refusals", "log"):
             counts: Counts = getattr(total, name)
             for *key, count in snapshot[name]:
                 counts[tuple(key)] = counts.get(tuple(key), 0.0) + count
