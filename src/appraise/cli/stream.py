@@ -153,8 +153,8 @@ def view(
     try:
         with closing(messages):
             for message in messages:
-                _show_message(message, as_json=as_json)
                 shown += 1
+                _show_message(message, as_json=as_json)
     except KeyboardInterrupt:
         typer.echo(err=True)
     typer.echo(f"{shown:,} message{'' if shown == 1 else 's'} of {topic}", err=True)
@@ -203,10 +203,10 @@ def _show_message(message: Seen, *, as_json: bool) -> None:
         moment = "" if message.timestamp is None else f"{message.timestamp:%Y-%m-%d %H:%M:%S.%f}"[:-3]
         place = f"partition {message.partition}  offset {message.offset}  {moment}"
         key = "" if message.key is None else f"  key {printable(message.key)}"
-        typer.echo(typer.style(place + key, dim=True))
-        for name, value in message.headers:
-            typer.echo(typer.style(f"  {name}: {printable(value or b'')}", dim=True))
-        typer.echo(f"  {'(no value)' if message.value is None else printable(message.value)}")
+        lines = [typer.style(place + key, dim=True)]
+        lines += [typer.style(f"  {name}: {printable(value or b'')}", dim=True) for name, value in message.headers]
+        lines.append(f"  {'(no value)' if message.value is None else printable(message.value)}")
+        typer.echo("\n".join(lines))
     sys.stdout.flush()
 
 
