@@ -18,9 +18,10 @@ import pytest
 
 
 @pytest.fixture
-def appraise(own_home: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+def appraise(own_home: Path, database_url: str) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
     """Runs the program on the test's home; what it left running is ended."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("APPRAISE_")}
+    environment["APPRAISE_DATABASE_URL"] = database_url
 
     def call(*args: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "appraise", "--home", str(own_home), *args]
@@ -103,14 +104,15 @@ def test_the_service_goes_on_in_the_background_until_it_is_ended(appraise, own_h
     assert "Nothing runs." in appraise("down").stdout
 
 
-def test_a_closed_service_is_asked_with_a_key_that_is_gone_afterwards(appraise, own_home):
+def test_a_closed_service_is_asked_with_a_key_that_is_gone_afterwards(appraise):
     made = json.loads(appraise("keys", "create", "--name", "web", "--json").stdout)
     shown = appraise("up", "--port", "0")
     assert shown.returncode == 0, shown.stderr
     assert "KEY is one that appraise keys create made." in shown.stdout
     assert _pasted(shown.stdout).status_code == 401
     assert _pasted(shown.stdout.replace("KEY'", f"{made['key']}'")).status_code == 200
-    assert [key["name"] for key in json.loads((own_home / "keys.json").read_text())] == ["web"]
+    kept = json.loads(appraise("keys", "list", "--json").stdout)["keys"]
+    assert [(key["name"], key["revoked_at"]) for key in kept] == [("web", None)]
 
 
 def test_only_what_was_started_here_is_ended_and_what_died_is_started_anew(appraise, own_home):
