@@ -185,17 +185,20 @@ def run_seed(
     create_topics(kafka, topics.all, partitions=PARTITIONS)
     driver = Driver(kafka, topics, rate)
     crew = Crew(running.bootstrap_servers, topics.prefix, folder / f"workers-{seed}.log", mutant=mutant)
-    crew.start("a")
-    crew.start("b")
-    driver.start()
-    for fault in faults:
-        time.sleep(dice.uniform(0.5, 1.5))
-        _inflict(fault, crew, broker, dice)
-        crew.keep()
-    last = time.monotonic()
-    driver.stop()
-    behind = _await_end(kafka, topics, crew, last)
-    codes = crew.close()
+    codes: list[int] = []
+    try:
+        crew.start("a")
+        crew.start("b")
+        driver.start()
+        for fault in faults:
+            time.sleep(dice.uniform(0.5, 1.5))
+            _inflict(fault, crew, broker, dice)
+            crew.keep()
+        last = time.monotonic()
+        driver.stop()
+        behind = _await_end(kafka, topics, crew, last)
+    finally:
+        codes = crew.close()
     answers, aborted = _read_answers(kafka, topics)
     wanted = set(driver.acknowledged)
     return Outcome(
