@@ -315,3 +315,14 @@ def test_the_committed_offset_is_that_after_the_last_answer(kafka, topics, score
     places = consumer.committed([TopicPartition(topics.requests, number) for number in (0, 1)], timeout=10)
     assert [place.offset for place in places] == [15, 15]
     consumer.close()
+
+
+def test_a_log_with_little_room_holds_nobody_up_for_good(kafka, topics, score, read, row, eventually, tmp_path):
+    _send(kafka, topics.requests, [_request(row) for _ in range(60)])
+    log = PredictionLog(LogPlan(tmp_path, mode="sync", queue=7))
+    worker = score(topics, log=log)
+    eventually(_dealt_with(worker, 60))
+    worker.end()
+    assert log.close() == 0
+    assert log.state().durable == 60
+    assert len(read(topics.predictions)) == 60

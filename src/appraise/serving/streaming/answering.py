@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from appraise.errors import AppraiseError, MessageError, UnknownModelError
+from appraise.errors import AppraiseError, LogFullError, MessageError, UnknownModelError
 from appraise.features.vocabulary import Values
 from appraise.logs import get_logger
 from appraise.serving.batching import Answer, answers_of
@@ -30,6 +30,8 @@ _log = get_logger(__name__)
 #: Headers of a request that its answer carries on: traces (W3C, B3) and what clients match answers by.
 _PASSED_ON = ("traceparent", "tracestate", "baggage", "b3", "correlation_id", "correlationid", "kafka_correlationid")
 _PREFIX = "x-"
+#: Seconds that the log may take to make room.
+_LOG_SECONDS = 10.0
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "appraise:kafka").bytes
 #: Characters of a version 5 UUID that hold the variant, by the digit that the hash has there.
 _VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
@@ -80,7 +82,7 @@ class Answerer:
         """The predictions and dead letters of a batch, its predictions handed to the log.
 
         Raises:
-            LogFullError: the log takes no more.
+            LogError: the log takes no more.
         """
         lineup = self._lineup()
         outputs: list[Output | None] = [None] * len(messages)
@@ -91,6 +93,12 @@ class Answerer:
                 request = decode_request(message.value())
             except MessageError as error:
                 outputs[place] = self._refuse(message, error, "decode")
+                dead += 1
+            except Exception as error:  # noqa: BLE001
+                # Whatever it is, it belongs to this message, and the partition goes on.
+                _log.exception("a message could not be read", offset=message.offset(), partition=message.partition())
+                reason = MessageError(f"the message cannot be read: {type(error).__name__}: {error}")
+                outputs[place] = self._refuse(message, reason, "decode")
                 dead += 1
             else:
                 groups.setdefault((request.dataset, request.level), []).append(_Asked(place, request))
@@ -194,7 +202,7 @@ class Answerer:
         """Put the predictions where they belong, and hand them to the log."""
         name, version, currency, unit = model.name, model.version, model.spec.currency, model.spec.price_unit
         now = dt.datetime.now(tz=dt.UTC).isoformat(timespec="milliseconds")
-        log = None if self._log is None else self._log.append
+        log = None if self._log is None else self._keep
         for (place, request), (estimate, lower, upper, confidence, warnings) in zip(asked, answers, strict=True):
             message = messages[place]
             topic, partition, offset = place_of(message)
@@ -217,6 +225,16 @@ class Answerer:
                 log(value)
             headers = passed_on(headers_of(message))
             outputs[place] = Output(self._predictions, partition, _key(message), value, headers)
+
+    def _keep(self, record: bytes) -> None:
+        """Hand a prediction to the log, and wait for room where it has none."""
+        if self._log is None:
+            return
+        try:
+            self._log.append(record)
+        except LogFullError:
+            self._log.flush(seconds=_LOG_SECONDS)
+            self._log.append(record)
 
     def _refuse(self, message: Message, error: AppraiseError, stage: str) -> Output:
         headers = dead_letter_headers(message, error, stage=stage)
