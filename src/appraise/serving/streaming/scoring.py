@@ -4,7 +4,7 @@ One turn:
 
     1  take what is waiting, up to a few thousand messages
     2  check and value them in one call, in a thread: no transaction is open for as long as that takes
-    3  make sure that the log has the predictions of the batch before
+    3  have the log keep the predictions, on the disk, in the same thread
     4  make sure that the partitions of the batch before are still this worker's
     5  begin a transaction, produce its predictions and dead letters
     6  send the offsets in the same transaction
@@ -146,7 +146,7 @@ class ScoringSession:
         if not self._pending or self._behind():
             batch = self._reader.take(self._most, 0.0 if self._pending else self._wait_seconds)
             if batch is not None:
-                self._pending.append(_Pending(batch, self._threads.submit(self._answering.answer, batch.messages)))
+                self._pending.append(_Pending(batch, self._threads.submit(self._answered, batch)))
                 if self._behind():
                     return False
         if not self._pending:
@@ -183,9 +183,14 @@ class ScoringSession:
         """Whether another batch is to be taken before the oldest is published: messages came by the thousand."""
         return 0 < len(self._pending) <= _AHEAD and 2 * len(self._pending[-1].batch.messages) > self._most
 
+    def _answered(self, batch: Batch) -> Answers:
+        """The answers of a batch, which the log has on the disk."""
+        answers = self._answering.answer(batch.messages)
+        self._answering.settle(_LOG_SECONDS)
+        return answers
+
     def _publish(self, pending: _Pending) -> None:
         answers = pending.answers.result()
-        self._answering.settle(_LOG_SECONDS)
         group = self._reader.group_metadata(pending.batch)
         transaction = self._begin(self._producer, seconds=self._transaction_seconds, calls=self._calls)
         try:
