@@ -229,3 +229,11 @@ def test_errors_of_the_server_are_told_in_words(error, kind, sentence):
     assert type(told) is kind
     with pytest.raises(kind, match=sentence):
         raise told
+
+
+def test_an_installation_without_a_driver_says_what_to_install(opened, monkeypatch):
+    monkeypatch.setattr("appraise.store.faults.find_spec", lambda name: None)
+    for database in (opened(None), opened("postgresql://ann@db/homes")):
+        with pytest.raises(StoreError, match="no driver for PostgreSQL") as caught:
+            database.ping()
+        assert "appraise[store]" in caught.value.hint

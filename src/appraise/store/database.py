@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from appraise.errors import SettingsError, StoreError, StoreUnavailableError
-from appraise.store import embedded
-from appraise.store.faults import explained, store_errors
+from appraise.store import embedded, wheel
+from appraise.store.faults import explained, require_driver, store_errors
 
 if TYPE_CHECKING:
     import psycopg
@@ -288,7 +288,7 @@ class Database:
         arguments = {name: value for name, value in self._arguments().items() if name not in ("options", "password")}
         conninfo = psycopg.conninfo.make_conninfo("", **arguments)
         password = self._arguments().get("password")
-        return PsqlCall((str(embedded.psql()), conninfo), {} if password is None else {"PGPASSWORD": password})
+        return PsqlCall((str(wheel.psql()), conninfo), {} if password is None else {"PGPASSWORD": password})
 
     def stop(self) -> bool:
         """Stop the embedded server, whoever uses it; says whether it ran.
@@ -355,6 +355,7 @@ class Database:
 
 
 def _parsed(url: str) -> Any:
+    require_driver()
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 

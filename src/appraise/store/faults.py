@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from appraise.errors import StoreError, StoreRevisionError, StoreUnavailableError
 
@@ -20,6 +21,7 @@ def store_errors(address: str) -> Iterator[None]:
     Args:
         address: how the database is called in messages, without a password.
     """
+    require_driver()
     import psycopg
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
     from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -38,6 +40,18 @@ def store_errors(address: str) -> Iterator[None]:
         raise explained(error, address) from error
     except SQLAlchemyError as error:
         raise StoreError(f"the database {address} cannot be used: {_line(error)}") from error
+
+
+def require_driver() -> None:
+    """See that the libraries are there, which an installation that only serves may lack.
+
+    Raises:
+        StoreError: they are not.
+    """
+    if find_spec("psycopg") is None or find_spec("sqlalchemy") is None:
+        raise StoreError(
+            "there is no driver for PostgreSQL on this machine", hint="install it: pip install 'appraise[store]'"
+        )
 
 
 def explained(error: BaseException, address: str) -> StoreError:
