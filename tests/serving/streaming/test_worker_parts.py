@@ -1,0 +1,144 @@
+"""The parts of a worker that need no broker: slots, the watchdog, calls that hang, models that change, counts."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+
+from appraise.errors import SettingsError, StreamError
+from appraise.serving.models import Shelf
+from appraise.serving.source import RegistrySource
+from appraise.serving.streaming import calling
+from appraise.serving.streaming.calling import Calls, close_client
+from appraise.serving.streaming.failures import ClientsLostError
+from appraise.serving.streaming.health import HealthServer, Pulse
+from appraise.serving.streaming.keeping import ModelKeeper
+from appraise.serving.streaming.slots import hold_slot
+from appraise.serving.streaming.tally import Tally
+from appraise.serving.streaming.watchdog import Watchdog
+
+
+def test_each_worker_of_a_machine_has_a_slot_and_gets_the_same_again(tmp_path):
+    with hold_slot(tmp_path, "g", None) as first, hold_slot(tmp_path, "g", None) as second:
+        assert first != second
+        with hold_slot(tmp_path, "other", None) as elsewhere:
+            assert elsewhere == first
+    with hold_slot(tmp_path, "g", None) as again:
+        assert again == first
+
+
+def test_a_slot_that_another_has_is_refused(tmp_path):
+    with hold_slot(tmp_path, "g", "pod-0"):
+        with pytest.raises(StreamError, match="pod-0"), hold_slot(tmp_path, "g", "pod-0"):
+            pytest.fail("two have it")
+        with hold_slot(tmp_path, "g", "pod-1") as other:
+            assert other == "pod-1"
+
+
+def test_a_slot_is_free_when_its_process_was_killed(tmp_path):
+    code = (
+        "import sys, time, pathlib\n"
+        "from appraise.serving.streaming.slots import hold_slot\n"
+        "with hold_slot(pathlib.Path(sys.argv[1]), 'g', 'a'):\n"
+        "    print('held', flush=True); time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(StreamError), hold_slot(tmp_path, "g", "a"):
+        pytest.fail("two have it")
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    with hold_slot(tmp_path, "g", "a") as name:
+        assert name == "a"
+
+
+def test_the_watchdog_speaks_only_of_messages_that_wait_all_the_time():
+    now, waiting = [0.0], [0]
+    dog = Watchdog(10.0, lambda: waiting[0], clock=lambda: now[0])
+    now[0] = 11.0
+    assert dog.stalled() == 0
+    waiting[0] = 5  # They have just come.
+    now[0] = 22.0
+    assert dog.stalled() == 0
+    dog.progress()
+    now[0] = 33.0
+    assert dog.stalled() == 0
+    now[0] = 44.0
+    assert dog.stalled() == 5
+
+
+def test_a_call_that_never_comes_back_is_left_behind(monkeypatch):
+    monkeypatch.setattr(calling, "_GRACE_SECONDS", 0.1)
+    calls, gate = Calls(), threading.Event()
+    assert calls.call("add", lambda: 2, 1.0) == 2
+    with pytest.raises(ValueError, match="its own"):
+        calls.call("fail", lambda: (_ for _ in ()).throw(ValueError("its own")), 1.0)
+    started = time.monotonic()
+    with pytest.raises(ClientsLostError, match="send offsets: the call did not come back"):
+        calls.call("send offsets", gate.wait, 0.1)
+    assert time.monotonic() - started < 2.0
+    assert calls.lost
+    with pytest.raises(ClientsLostError):
+        calls.call("add", lambda: 2, 1.0)
+    monkeypatch.setattr(calling, "_CLOSE_SECONDS", 0.1)
+    close_client("close", gate.wait)
+    gate.set()
+
+
+def test_a_champion_that_somebody_else_learnt_of_is_taken_up(scoring_home, eventually, tmp_path):
+    from appraise.bootstrap import build_registry
+    from appraise.settings import Settings
+
+    class Source(RegistrySource):
+        asked = 0
+
+        def ask(self, names):
+            Source.asked += 1
+            return super().remembered(names)
+
+    source = Source(build_registry(Settings(home=scoring_home)))
+    shelf = Shelf(source)
+    shelf.open()
+    changes, cache = [], tmp_path / "models"
+    (cache / "california").mkdir(parents=True)
+    keeper = ModelKeeper(
+        shelf, source, (), cache=cache, ask_seconds=1000.0, changed=lambda: changes.append(1), ask_now=False
+    )
+    first = shelf.lineup
+    (cache / "california" / "index.json").write_text("{}")
+    eventually(lambda: shelf.lineup is not first)
+    assert shelf.lineup.champions() == first.champions()
+    assert not changes
+    assert Source.asked == 0
+    keeper.ask()
+    eventually(lambda: Source.asked == 1)
+    keeper.close()
+
+
+def test_health_and_metrics_are_told_over_http():
+    pulse, tally = Pulse(), Tally("score")
+    server = HealthServer("127.0.0.1", 0, pulse, tally)
+    with httpx.Client(base_url=server.url, trust_env=False) as client:
+        assert client.get("/health/live").status_code == 200
+        assert client.get("/health/ready").status_code == 503
+        pulse.say("ready")
+        assert client.get("/health/ready").status_code == 200
+        pulse.say("waiting", "the broker is away")
+        answer = client.get("/health/ready")
+        assert answer.status_code == 503
+        assert answer.json()["reason"] == "the broker is away"
+        now = time.time() * 1000
+        tally.committed((("predicted", 2), ("dead_letter", 1)), [round(now - 40), round(now - 40), -1])
+        tally.rebuilt("stalled")
+        text = client.get("/metrics").text
+    assert 'appraise_stream_messages_total{outcome="predicted",role="score"} 2.0' in text
+    assert 'appraise_stream_rebuilds_total{reason="stalled",role="score"} 1.0' in text
+    assert 'appraise_stream_seconds_count{role="score"} 2.0' in text
+    assert 'appraise_stream_batch_messages_sum{role="score"} 3.0' in text
+    with pytest.raises(SettingsError, match="cannot be listened on"):
+        HealthServer("127.0.0.1", int(server.url.rpartition(":")[2]), pulse, tally)
+    server.close()
