@@ -135,8 +135,8 @@ class Reader:
         """The membership under which a batch may be committed.
 
         Raises:
-            StaleBatchError: it ended. A consumer that was thrown out of its group forgets who it was, and offsets of
-                nobody in particular are those of a consumer that needs no group: a broker may take them.
+            StaleBatchError: it ended: a consumer that was thrown out of its group has no member id. The broker would
+                refuse its offsets too, but only when all of the batch had been sent.
         """
         metadata = self._consumer.consumer_group_metadata()
         # In this order: a member id that is the same afterwards was the same before.
