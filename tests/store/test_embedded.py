@@ -177,6 +177,7 @@ def test_a_long_path_is_no_obstacle(folder):
         assert long not in place.parents
         assert place.stat().st_mode & 0o777 == 0o700
         assert database.ping() < 5
+    assert not place.exists(), "nothing is left behind"
     shutil.move(long, folder)
 
 

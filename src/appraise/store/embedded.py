@@ -20,7 +20,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +163,12 @@ class EmbeddedServer:
         return new_account()
 
     @property
+    def _place_elsewhere(self) -> Path:
+        """Where the socket is whose path would be too long."""
+        digest = hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"appraise-{os.geteuid()}-{digest}"
+
+    @property
     def _users(self) -> Path:
         return self.folder / "users.lock"
 
@@ -274,8 +280,7 @@ class EmbeddedServer:
         """A folder for the socket that only the server's account may enter, and whose path is short enough."""
         place = self.folder / "socket"
         if len(str(place)) > _LONGEST_SOCKET - 16 or "," in str(place):
-            digest = hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]
-            place = Path(tempfile.gettempdir()) / f"appraise-{os.geteuid()}-{digest}"
+            place = self._place_elsewhere
         try:
             place.mkdir(mode=0o700, exist_ok=True)
             account = self._account()
@@ -318,6 +323,8 @@ class EmbeddedServer:
                     hint=self._log_hint(),
                 )
             time.sleep(0.02)
+        with suppress(OSError):
+            self._place_elsewhere.rmdir()
 
     def _reason(self) -> str | None:
         """What the server itself said last of why it does not start."""
