@@ -184,6 +184,7 @@ def _covers(pattern: str, path: tuple[str, ...]) -> bool:
         ("appraise tune", 0, ["tune", "homes", "--trials", 1, "--model", "lightgbm"], ()),
         ("appraise evaluate", 0, ["evaluate", "homes"], ()),
         ("appraise predict", 0, ["predict", "homes", "--input", "new.csv", "--output", "out.csv"], ()),
+        ("appraise predict", 1, ["predict", "homes", "--input", "new.csv", "--output", "parts/"], ()),
         ("appraise models list", 0, ["models", "list"], ()),
         ("appraise models show", 0, ["models", "show", "homes"], ()),
         ("An error", 0, ["data", "nowhere"], ()),

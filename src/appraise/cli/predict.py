@@ -47,7 +47,7 @@ def predict(
         typer.Option(
             "--output",
             "-o",
-            metavar="FILE|FOLDER",
+            metavar="PLACE",
             help="The .csv, .parquet or .jsonl file to write, or the folder or s3:// address for Parquet in parts.",
             show_default=False,
         ),
