@@ -1,4 +1,4 @@
-"""`appraise log verify`, `export` and `status`."""
+"""`appraise log verify`, `export`, `load` and `status`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from appraise.errors import LogError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from appraise.jobs.log import Exported, LogStatus
+    from appraise.jobs.log import Exported, Loaded, LogStatus
     from appraise.settings import Settings
     from appraise.store.database import Database
     from appraise.store.walk import Verification
@@ -32,6 +32,9 @@ appraise log verify log.parquet
 EXPORT_EXAMPLES = """\
 appraise log export --since 2026-11-01 > log.parquet
 appraise log export --since 2026-11-01 --until 2026-12-01 --output november.parquet
+"""
+LOAD_EXAMPLES = """\
+appraise log load
 """
 STATUS_EXAMPLES = """\
 appraise log status
@@ -114,6 +117,19 @@ def export(
         show(result, _render_exported, as_json=as_json)
 
 
+def load(context: typer.Context, as_json: AsJson = False) -> None:
+    """Bring what waits in the spool into the database.
+
+    A running service does so by itself; this is for where there is none, as beside stream workers alone.
+    """
+    from appraise.bootstrap import build_database, build_log_plan
+    from appraise.jobs import log as job
+
+    session: Session = context.obj
+    settings = session.settings()
+    show(job.load(build_log_plan(settings), build_database(settings)), _render_loaded, as_json=as_json)
+
+
 def status(context: typer.Context, as_json: AsJson = False) -> None:
     """Show how much of the prediction log waits in the spool, and how much is in the database."""
     from appraise.bootstrap import build_log_plan
@@ -173,6 +189,12 @@ def _render_exported(console: Console, result: Exported) -> None:
     console.print(f"Exported {result.rows:,} predictions to {result.output}", markup=False, soft_wrap=True)
 
 
+def _render_loaded(console: Console, result: Loaded) -> None:
+    console.print(f"Loaded {result.records:,} predictions", markup=False)
+    if result.unloaded_bytes:
+        console.print(f"{result.unloaded_bytes / 2**20:,.2f} MiB are still being written", markup=False)
+
+
 def _render_status(console: Console, status: LogStatus) -> None:
     backlog = status.backlog
     console.print(f"Mode: {status.mode}", markup=False)
@@ -191,7 +213,7 @@ def _render_status(console: Console, status: LogStatus) -> None:
     if backlog.trouble is not None:
         console.print(f"The loader waits: {backlog.trouble}", markup=False, soft_wrap=True)
     elif not backlog.loading:
-        console.print("Nothing loads it now: a service does, appraise serve", markup=False)
+        console.print("Nothing loads it now: a service does, or appraise log load", markup=False)
     if status.records is not None:
         console.print(f"Database: {status.records:,} predictions", markup=False)
     elif status.database_trouble is not None:

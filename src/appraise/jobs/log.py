@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from appraise.datasets.atomic import replacing
-from appraise.errors import DataError, OutputError, StoreError
+from appraise.errors import DataError, LogError, OutputError, StoreError
 from appraise.jobs.progress import Progress
 from appraise.store.backlog import Backlog, read_backlog
 from appraise.store.database import Database
+from appraise.store.loader import Loader, leadership
 from appraise.store.log import LogPlan
 from appraise.store.predictions import count_since, stream
 from appraise.store.rows import COLUMNS, row_of
@@ -40,6 +43,23 @@ class Exported:
     def to_dict(self) -> dict[str, object]:
         """The same as JSON."""
         return {"rows": self.rows, "output": None if self.output is None else str(self.output)}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was brought into the database.
+
+    Attributes:
+        records: predictions.
+        unloaded_bytes: what still waits, as what a process writes that lives.
+    """
+
+    records: int
+    unloaded_bytes: int
+
+    def to_dict(self) -> dict[str, object]:
+        """The same as JSON."""
+        return {"records": self.records, "unloaded_bytes": self.unloaded_bytes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +161,26 @@ def export(
                     f"the export cannot be written: {error.strerror or error}",
                     hint="make room where it goes, or write it elsewhere",
                 ) from error
+
+
+def load(plan: LogPlan, database: Database) -> Loaded:
+    """Bring what waits in the spool into the database, where no service does.
+
+    Raises:
+        StoreError: the database is away or refuses; what was loaded before is kept.
+        LogError: another process loads it.
+    """
+    ended = threading.Event()
+    ended.set()
+    with database, leadership(plan.folder, ended) as leads:
+        if not leads:
+            raise LogError(
+                f"another process loads the prediction log in {plan.folder}",
+                hint="see how far it is: appraise log status",
+            )
+        with closing(Loader(plan.folder, database, keep_days=plan.keep_days)) as loader:
+            loaded = loader.load()
+    return Loaded(loaded, read_backlog(plan.folder).unloaded_bytes)
 
 
 def log_status(plan: LogPlan, database: Database | None) -> LogStatus:
