@@ -140,6 +140,21 @@ def test_a_run_that_was_interrupted_goes_on_and_does_nothing_twice(plan, homes, 
     assert plan(tmp_path / "in.parquet").carry_out(again).parts == manifest.parts
 
 
+def test_an_interrupted_pool_leaves_no_process_and_nothing_half_written(plan, homes, tmp_path):
+    homes.write_parquet(tmp_path / "in.parquet")
+    before = set(_children(os.getpid()))
+
+    def observe(_rows: int, shards: int) -> None:
+        if shards:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        plan(tmp_path / "in.parquet").carry_out(ProcessPool(2), observe=observe)
+    left = {pid for pid in set(_children(os.getpid())) - before if "spawn_main" in _command(pid)}
+    assert left == set()
+    assert not [name for name in files(tmp_path / "out") if name.startswith(".")]
+
+
 def test_a_part_that_was_lost_or_damaged_is_made_again(plan, homes, tmp_path):
     homes.write_parquet(tmp_path / "in.parquet")
     whole = plan(tmp_path / "in.parquet").carry_out(ThisProcess())
@@ -271,6 +286,10 @@ def test_kill_9_of_everything_leaves_a_run_that_goes_on_and_no_process(plan, hom
     assert len(engine.done) == 30 - done
     assert parts(tmp_path / "out")["home"].to_list() == list(range(3000))
     assert not [name for name in files(tmp_path / "out") if name.startswith(".")]
+
+
+def _command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
 
 
 def _children(pid: int) -> list[int]:

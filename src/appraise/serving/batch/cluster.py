@@ -10,7 +10,7 @@ import atexit
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,7 +58,7 @@ class DaskCluster:
 
     address: str
 
-    def run(self, work: Work, shards: Sequence[Shard]) -> Iterator[PartMark]:
+    def run(self, work: Work, shards: Sequence[Shard]) -> Generator[PartMark, None, None]:
         """The parts as they are done; a shard whose worker is lost goes to another one."""
         if not shards:
             return
@@ -87,7 +87,7 @@ class DaskCluster:
             )
         return client
 
-    def _done(self, client: Client, work: Work, shards: Sequence[Shard]) -> Iterator[PartMark]:
+    def _done(self, client: Client, work: Work, shards: Sequence[Shard]) -> Generator[PartMark, None, None]:
         from distributed import wait
 
         bundle = client.scatter(BundleFiles.of(work), broadcast=True, hash=False)

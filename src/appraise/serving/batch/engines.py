@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import connection, get_context, parent_process
@@ -33,7 +34,7 @@ PATIENCE_SECONDS = 1800.0
 class Engine(Protocol):
     """Does shards, in any order."""
 
-    def run(self, work: Work, shards: Sequence[Shard]) -> Iterator[PartMark]:
+    def run(self, work: Work, shards: Sequence[Shard]) -> Generator[PartMark, None, None]:
         """The parts as they are done.
 
         Raises:
@@ -46,7 +47,7 @@ class Engine(Protocol):
 class ThisProcess:
     """One shard after the other, here."""
 
-    def run(self, work: Work, shards: Sequence[Shard]) -> Iterator[PartMark]:
+    def run(self, work: Work, shards: Sequence[Shard]) -> Generator[PartMark, None, None]:
         """The parts as they are done."""
         for shard in shards:
             yield do_shard(work, shard)
@@ -62,15 +63,16 @@ class ProcessPool:
 
     workers: int
 
-    def run(self, work: Work, shards: Sequence[Shard]) -> Iterator[PartMark]:
+    def run(self, work: Work, shards: Sequence[Shard]) -> Generator[PartMark, None, None]:
         """The parts as they are done."""
         left = {shard.index: shard for shard in shards}
         losses = dict.fromkeys(left, 0)
         while left:
             lost: set[int] = set()
-            for index, part in self._until_broken(work, list(left.values()), lost):
-                del left[index]
-                yield part
+            with closing(self._until_broken(work, list(left.values()), lost)) as made:
+                for index, part in made:
+                    del left[index]
+                    yield part
             for index in lost:
                 losses[index] += 1
             hopeless = sorted(index for index in lost if losses[index] >= MOST_LOSSES)
@@ -82,7 +84,9 @@ class ProcessPool:
             if lost:
                 _log.warning("a worker process died, what it did is done again", parts=sorted(lost))
 
-    def _until_broken(self, work: Work, shards: list[Shard], lost: set[int]) -> Iterator[tuple[int, PartMark]]:
+    def _until_broken(
+        self, work: Work, shards: list[Shard], lost: set[int]
+    ) -> Generator[tuple[int, PartMark], None, None]:
         """Do shards until all are done or a process dies; `lost` is then given those that were under way."""
         workers = min(self.workers, len(shards))
         pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=(work,))

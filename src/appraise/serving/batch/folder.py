@@ -117,9 +117,11 @@ class Folder:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._clear_scratch()
-            yield
-            # Of processes that were ended, not of this one, which clears its own away.
-            self._clear_scratch()
+            try:
+                yield
+            finally:
+                # Of processes that were ended; this one clears its own away.
+                self._clear_scratch()
         except BlockingIOError:
             raise OutputError(
                 f"another run is writing to {self.path}", hint="wait for it, or choose another folder"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,9 +73,11 @@ class Run:
             parts = self._begin(output, overwrite=overwrite)
             tell(sum(part.rows for part in parts.values()), len(parts))
             todo = [shard for shard in self.shards if part_name(shard.index) not in parts]
-            for part in engine.run(self.work, todo):
-                parts[part.file] = part
-                tell(part.rows, 1)
+            # Closed at once whatever happens, so that no worker writes on when the output is free for others.
+            with closing(engine.run(self.work, todo)) as made:
+                for part in made:
+                    parts[part.file] = part
+                    tell(part.rows, 1)
             return self._finish(output, parts)
 
     def _begin(self, output: Output, *, overwrite: bool) -> dict[str, PartMark]:
