@@ -33,7 +33,7 @@ from typing import Any
 
 from _report import Figure, parser, say, show
 from chaos_worker import LIMITS, MUTANTS, POINTS
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import KafkaError, Producer, TopicPartition
 
 from appraise.jobs.kafka.broker import LocalBroker
 from appraise.serving.streaming.clients import KafkaConfig
@@ -281,17 +281,21 @@ def _name(message: Any) -> str:
 def _read(kafka: KafkaConfig, targets: tuple[str, ...], isolation: str, hear: Callable[[Any], None]) -> None:
     """Every record of topics, to their ends."""
     consumer = kafka.consumer(f"check-{time.time_ns()}", {"isolation.level": isolation, "enable.partition.eof": True})
-    waiting = {(topic, number) for topic in targets for number in range(PARTITIONS)}
+    # The end of a transaction reaches its partitions a little after whoever ended it is told so, and hides what follows.
+    waiting = {
+        (topic.name, one.partition): one.end for topic in list_topics(kafka, targets) for one in topic.partitions
+    }
     consumer.assign([TopicPartition(topic, number, 0) for topic, number in waiting])
     deadline = time.monotonic() + _READ_SECONDS
     while waiting:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"the answers were not read within {_READ_SECONDS:g} s")
+            raise TimeoutError(f"the answers were not read within {_READ_SECONDS:g} s: {waiting}")
         for message in consumer.consume(1000, 0.2):
-            if message.error() is None:
+            error, place = message.error(), (message.topic(), message.partition())
+            if error is None:
                 hear(message)
-            else:
-                waiting.discard((message.topic(), message.partition()))
+            elif error.code() == KafkaError._PARTITION_EOF and message.offset() >= waiting.get(place, 0):
+                waiting.pop(place, None)
     consumer.close()
 
 

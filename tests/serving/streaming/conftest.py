@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import KafkaError, Message, TopicPartition
 
 from appraise.bootstrap import build_registry, build_workspace
 from appraise.datasets.presets import find_spec
@@ -28,7 +28,7 @@ from appraise.serving.streaming.clients import KafkaConfig
 from appraise.serving.streaming.health import Pulse
 from appraise.serving.streaming.supervising import Session, Supervisor
 from appraise.serving.streaming.tally import Tally
-from appraise.serving.streaming.topics import Topics, create_topics
+from appraise.serving.streaming.topics import Topics, create_topics, list_topics
 from appraise.settings import Settings
 
 
@@ -205,19 +205,19 @@ def read_all(kafka: KafkaConfig, *topics: str, committed: bool = True) -> list[M
     """Every message of topics, to their ends."""
     isolation = "read_committed" if committed else "read_uncommitted"
     consumer = kafka.consumer(f"read-{uuid.uuid4()}", {"isolation.level": isolation, "enable.partition.eof": True})
-    found = consumer.list_topics(timeout=10).topics
-    places = [TopicPartition(topic, number, 0) for topic in topics for number in found[topic].partitions]
-    consumer.assign(places)
-    waiting = {(place.topic, place.partition) for place in places}
+    # The end of a transaction reaches its partitions a little after whoever ended it is told so.
+    waiting = {(topic.name, one.partition): one.end for topic in list_topics(kafka, topics) for one in topic.partitions}
+    consumer.assign([TopicPartition(topic, number, 0) for topic, number in waiting])
     messages: list[Message] = []
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 40
     while waiting:
         assert time.monotonic() < deadline
         for message in consumer.consume(1000, 0.1):
-            if message.error() is None:
+            error, place = message.error(), (message.topic(), message.partition())
+            if error is None:
                 messages.append(message)
-            else:
-                waiting.discard((message.topic(), message.partition()))
+            elif error.code() == KafkaError._PARTITION_EOF and message.offset() >= waiting.get(place, 0):
+                waiting.pop(place, None)
     consumer.close()
     return messages
 
