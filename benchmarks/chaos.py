@@ -281,7 +281,7 @@ def _name(message: Any) -> str:
 def _read(kafka: KafkaConfig, targets: tuple[str, ...], isolation: str, hear: Callable[[Any], None]) -> None:
     """Every record of topics, to their ends."""
     consumer = kafka.consumer(f"check-{time.time_ns()}", {"isolation.level": isolation, "enable.partition.eof": True})
-    # The end of a transaction reaches its partitions a little after whoever ended it is told so, and hides what follows.
+    # The end of a transaction reaches its partitions a little after who ended it is told so, and hides what follows.
     waiting = {
         (topic.name, one.partition): one.end for topic in list_topics(kafka, targets) for one in topic.partitions
     }
