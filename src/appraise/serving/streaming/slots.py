@@ -53,9 +53,7 @@ def hold_slot(folder: Path, group: str, name: str | None) -> Iterator[str]:
             os.close(descriptor)
         return
     raise StreamError(
-        f"another worker of {group} has the slot {names[0]}"
-        if name
-        else f"the group {group} has no free slot",
+        f"another worker of {group} has the slot {names[0]}" if name else f"the group {group} has no free slot",
         hint="give each worker a --slot of its own, or none for the next free one",
     )
 
