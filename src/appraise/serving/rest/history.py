@@ -60,8 +60,8 @@ class History:
         for attempt in range(2):
             try:
                 found = await self._ask(lambda: self._find(prediction_id))
-            except UnknownPredictionError:
-                # Another worker may have it, and write it in a moment.
+            except (UnknownPredictionError, StoreError):
+                # A worker may still have it in memory, and write it to the spool in a moment.
                 recorder = self._service.recorder
                 if attempt or recorder is None:
                     raise
