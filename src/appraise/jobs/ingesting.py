@@ -14,7 +14,7 @@ from appraise.serving.rows import RowChecker
 from appraise.serving.streaming.clients import KafkaConfig
 from appraise.serving.streaming.health import HealthServer, Pulse
 from appraise.serving.streaming.ingesting import EventCheck, FeatureSink, check_event_time
-from appraise.serving.streaming.lives import WorkerLimits, check_topics, ingesting_session
+from appraise.serving.streaming.lives import WorkerLimits, check_topics, ingesting_session, topics_present
 from appraise.serving.streaming.supervising import Supervisor
 from appraise.serving.streaming.tally import Tally
 from appraise.serving.streaming.topics import Topics
@@ -108,7 +108,8 @@ def ingest(plan: IngestingPlan, *, announce: Callable[[Ingesting], None]) -> Non
         sink = FeatureSink(database, plan.group, topics.events)
         check = event_check(plan.spec)
         session = ingesting_session(plan.kafka, topics, plan.group, plan.partition, sink, check, tally, plan.limits)
-        Supervisor(session, stop, tally, pulse, plan.limits.stall_seconds).run()
+        look = topics_present(plan.kafka, (topics.events, dead_letters))
+        Supervisor(session, stop, tally, pulse, plan.limits.stall_seconds, look).run()
 
 
 def event_check(spec: DatasetSpec | None) -> EventCheck:

@@ -18,7 +18,7 @@ from appraise.serving.streaming.answering import Answerer
 from appraise.serving.streaming.clients import KafkaConfig
 from appraise.serving.streaming.health import HealthServer, Pulse
 from appraise.serving.streaming.keeping import ModelKeeper
-from appraise.serving.streaming.lives import WorkerLimits, check_topics, scoring_session
+from appraise.serving.streaming.lives import WorkerLimits, check_topics, scoring_session, topics_present
 from appraise.serving.streaming.slots import hold_slot
 from appraise.serving.streaming.supervising import Supervisor
 from appraise.serving.streaming.tally import Tally
@@ -151,7 +151,8 @@ def score(plan: ScoringPlan, *, announce: Callable[[Scoring], None]) -> None:
             )
         )
         session = scoring_session(plan.kafka, topics, plan.group, slot, plan.partition, answerer, tally, plan.limits)
-        Supervisor(session, stop, tally, pulse, plan.limits.stall_seconds).run()
+        look = topics_present(plan.kafka, (topics.requests, topics.predictions, dead_letters))
+        Supervisor(session, stop, tally, pulse, plan.limits.stall_seconds, look).run()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import pytest
 
 from appraise.errors import StreamError, UnknownTopicError
+from appraise.serving.streaming.lives import topics_present
 from appraise.serving.streaming.topics import create_topics, delete_topics, list_topics
 
 
@@ -37,5 +38,14 @@ def test_a_topic_that_is_not_there_is_answered_with_the_nearest(kafka, topics):
 
 def test_deleted_topics_are_gone(kafka, topics):
     assert delete_topics(kafka, [topics.events, "never-made"]) == (topics.events,)
-    with pytest.raises(UnknownTopicError):
+    with pytest.raises(UnknownTopicError) as caught:
         list_topics(kafka, [topics.events])
+    assert "appraise stream topics create" in caught.value.hint
+
+
+def test_a_worker_sees_that_a_topic_went(kafka, topics):
+    look = topics_present(kafka, topics.all)
+    look()
+    delete_topics(kafka, [topics.predictions])
+    with pytest.raises(UnknownTopicError, match=topics.predictions):
+        look()

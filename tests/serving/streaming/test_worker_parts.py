@@ -8,10 +8,10 @@ import time
 import httpx
 import pytest
 
-from appraise.errors import SettingsError, StreamError
+from appraise.errors import BrokerUnavailableError, SettingsError, StreamError, UnknownTopicError
 from appraise.serving.models import Shelf
 from appraise.serving.source import RegistrySource
-from appraise.serving.streaming import calling
+from appraise.serving.streaming import calling, supervising
 from appraise.serving.streaming.calling import Calls, close_client
 from appraise.serving.streaming.failures import ClientsLostError
 from appraise.serving.streaming.health import HealthServer, Pulse
@@ -142,3 +142,59 @@ def test_health_and_metrics_are_told_over_http():
     with pytest.raises(SettingsError, match="cannot be listened on"):
         HealthServer("127.0.0.1", int(server.url.rpartition(":")[2]), pulse, tally)
     server.close()
+
+
+class _Idle:
+    """A session that has nothing to do, until its topics are gone."""
+
+    trouble = None
+
+    def turn(self):
+        threading.Event().wait(0.01)
+        return False
+
+    def lag(self, *, ask=False):
+        return 0
+
+    def partitions(self):
+        return (0,)
+
+    def finish(self):
+        pass
+
+    def close(self):
+        pass
+
+
+def test_a_worker_without_work_says_when_the_cluster_is_away_and_ends_when_a_topic_is_gone(monkeypatch, eventually):
+    monkeypatch.setattr(supervising, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(supervising, "_LAG_SECONDS", 0.05)
+    monkeypatch.setattr(supervising, "_GONE_SECONDS", 0.2)
+    state = {"trouble": None}
+
+    def look():
+        if state["trouble"] is not None:
+            raise state["trouble"]
+
+    pulse = Pulse()
+    ended = []
+    supervisor = supervising.Supervisor(_Idle, threading.Event(), Tally("score"), pulse, 30.0, look)
+
+    def run():
+        try:
+            supervisor.run()
+        except UnknownTopicError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    eventually(lambda: pulse.ready)
+    state["trouble"] = BrokerUnavailableError("nobody answers")
+    eventually(lambda: not pulse.ready)
+    assert pulse.to_dict()["reason"] == "nobody answers"
+    state["trouble"] = None
+    eventually(lambda: pulse.ready)
+    state["trouble"] = UnknownTopicError("there is no topic")
+    thread.join(20)
+    assert not thread.is_alive()
+    assert ended == [state["trouble"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: The largest message that librdkafka can be told of: what a broker takes, the broker decides.
 _LARGEST_MESSAGE = 1_000_000_000
 _PAUSE_SECONDS = 0.2
+#: Seconds that a look at the topics may take.
+_LOOK_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,28 @@ def check_topics(kafka: KafkaConfig, source: str, targets: Sequence[str], partit
             )
 
 
+def topics_present(kafka: KafkaConfig, names: Sequence[str]) -> Callable[[], None]:
+    """What sees whether topics are there, by a client of its own that it keeps, within a few seconds.
+
+    Args:
+        kafka: the cluster.
+        names: the topics.
+
+    Returns:
+        A function that raises UnknownTopicError where one is not there, and StreamError where that cannot be told.
+    """
+    asked = replace(kafka, seconds=min(kafka.seconds, _LOOK_SECONDS))
+    client = asked.admin()
+
+    def look() -> None:
+        present = metadata_of(asked, client).topics
+        for name in names:
+            if name not in present or present[name].error is not None:
+                raise unknown_topic(name, present)
+
+    return look
+
+
 def scoring_session(
     kafka: KafkaConfig,
     topics: Topics,
@@ -118,9 +142,14 @@ def scoring_session(
             }
         )
         calls = Calls()
-        init_transactions(kafka, producer, limits.transaction_seconds + 15.0, calls)
-        consumer = kafka.consumer(group, _consumer_options(limits))
-        reader = Reader(consumer, topics.requests, partition=partition)
+        try:
+            init_transactions(kafka, producer, limits.transaction_seconds + 15.0, calls)
+            consumer = kafka.consumer(group, _consumer_options(limits))
+            reader = Reader(consumer, topics.requests, partition=partition)
+        except BaseException:
+            # Its thread would outlive every attempt.
+            calls.close()
+            raise
         return ScoringSession(
             reader,
             producer,
@@ -188,8 +217,13 @@ def _consumer_options(limits: WorkerLimits) -> dict[str, str | int | bool]:
     }
 
 
-def init_transactions(kafka: KafkaConfig, producer: Producer, seconds: float, calls: Calls | None = None) -> None:
+def init_transactions(kafka: KafkaConfig, producer: Producer, seconds: float, calls: Calls) -> None:
     """Take the transactional id over.
+
+    Args:
+        kafka, producer: whose.
+        seconds: how long it may take.
+        calls: makes the calls that wait for the broker.
 
     Raises:
         ClientsLostError: it cannot be had for now.
@@ -197,7 +231,6 @@ def init_transactions(kafka: KafkaConfig, producer: Producer, seconds: float, ca
     """
     from confluent_kafka import KafkaException
 
-    calls = calls or Calls()
     deadline = time.monotonic() + seconds
     while True:
         left = max(0.1, deadline - time.monotonic())

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from appraise.errors import StreamError
+from appraise.serving.streaming.calling import Calls
 from appraise.serving.streaming.clients import KafkaConfig, metadata_of
 from appraise.serving.streaming.deadletters import Origin, mark_of, marked, origin_of, replayed_headers
 from appraise.serving.streaming.failures import AbortedError, ClientsLostError
@@ -124,12 +125,13 @@ def replay(
     # One that is not connected yet takes a second to begin.
     metadata_of(config, producer)
     sent = Counter[str]()
+    calls = Calls()
     try:
         # First: from here on no other replay can commit, so that the marks that are read are all there will be.
-        init_transactions(config, producer, _TRANSACTION_SECONDS)
+        init_transactions(config, producer, _TRANSACTION_SECONDS, calls)
         chosen = _Chosen(dead_letters(config, topics, tuple(inputs)), reason, most)
         while batch := list(itertools.islice(chosen, _TOGETHER)):
-            transaction = Transaction(producer, seconds=_TRANSACTION_SECONDS)
+            transaction = Transaction(producer, seconds=_TRANSACTION_SECONDS, calls=calls)
             for one in batch:
                 headers = replayed_headers(one.seen.headers, one.origin)
                 transaction.produce(one.origin.topic, one.origin.partition, one.seen.key, one.seen.value, headers)
@@ -142,6 +144,8 @@ def replay(
             f"the replay ended after {sent.total():,} messages: {error}",
             hint="run it again: what went back does not go back twice",
         ) from error
+    finally:
+        calls.close()
     return Replayed(dict(sent), chosen.kept, chosen.incomplete)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from appraise.errors import BrokerUnavailableError, LogError, StoreError, UnknownTopicError
+from appraise.errors import BrokerUnavailableError, LogError, StoreError, StreamError, UnknownTopicError
 from appraise.logs import get_logger
 from appraise.serving.streaming.failures import AbortedError, ClientsLostError
 from appraise.serving.streaming.health import Pulse
@@ -26,6 +26,9 @@ _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 15.0
 #: Seconds between looks at how many messages wait, for the metrics.
 _LAG_SECONDS = 1.0
+#: Seconds without work after which to see whether the cluster and the topics are still there: a client that has
+#: nothing to read is told of neither.
+_LOOK_SECONDS = 5.0
 #: Seconds for which a topic must stay away until it counts as gone: a broker that starts may not know it yet.
 _GONE_SECONDS = 20.0
 
@@ -62,6 +65,7 @@ class Supervisor:
         stop: is set when the worker is to end.
         tally, pulse: are told how it goes.
         stall_seconds: without progress for so long although messages wait, new clients are made.
+        look: sees whether all topics are there; raises UnknownTopicError, or StreamError where it cannot be told.
     """
 
     open_session: Callable[[], Session]
@@ -69,8 +73,10 @@ class Supervisor:
     tally: Tally
     pulse: Pulse
     stall_seconds: float
+    look: Callable[[], None] = lambda: None
     _failures: int = 0
     _gone_since: float | None = None
+    _away: str | None = None
 
     def run(self) -> None:
         """Work until `stop` is set: what was taken is committed, and the group left.
@@ -99,12 +105,13 @@ class Supervisor:
 
     def _run(self, session: Session) -> None:
         watchdog = Watchdog(self.stall_seconds, lambda: session.lag(ask=True))
-        measured = 0.0
+        measured, looked = 0.0, time.monotonic()
         try:
             while not self.stop.is_set():
                 self.pulse.beat()
                 if self._turn(session):
-                    self._failures, self._gone_since = 0, None
+                    self._failures, self._gone_since, self._away = 0, None, None
+                    looked = time.monotonic()
                     watchdog.progress()
                 elif session.trouble is not None:
                     watchdog.progress()
@@ -113,6 +120,9 @@ class Supervisor:
                     _log.error("messages wait and nothing happens: clients are made anew", messages=waiting)
                     self.tally.rebuilt("stalled")
                     return
+                if time.monotonic() - looked > _LOOK_SECONDS:
+                    self._look()
+                    looked = time.monotonic()
                 if time.monotonic() - measured > _LAG_SECONDS:
                     measured = time.monotonic()
                     self._measure(session)
@@ -133,11 +143,27 @@ class Supervisor:
             self._pause("a batch was given up and is read again", error)
             return False
 
+    def _look(self) -> None:
+        """See that the topics are there; a cluster that is away comes back, and the clients with it."""
+        try:
+            self.look()
+        except UnknownTopicError:
+            raise
+        except StreamError as error:
+            if self._away is None:
+                _log.warning("the cluster cannot be asked, and is waited for", reason=error.message)
+            self._away = error.message
+        else:
+            if self._away is not None:
+                _log.info("the cluster is there again")
+            self._away = self._gone_since = None
+
     def _measure(self, session: Session) -> None:
         self.tally.lag = session.lag()
         self.tally.partitions = session.partitions()
-        if session.trouble is not None:
-            self.pulse.say("waiting", session.trouble)
+        trouble = session.trouble or self._away
+        if trouble is not None:
+            self.pulse.say("waiting", trouble)
         elif self._failures == 0:
             self.pulse.say("ready")
 

@@ -220,7 +220,8 @@ def list_topics(config: KafkaConfig, names: Iterable[str] | None = None) -> tupl
 
 def unknown_topic(name: str, known: Iterable[str]) -> UnknownTopicError:
     """The error that names the topic nearest to the one asked for."""
-    near = did_you_mean(name, [one for one in known if not one.startswith("__")])
+    # One of Appraise's own under a prefix is not misspelt: it was not made yet.
+    near = None if name.endswith(Topics().all) else did_you_mean(name, [one for one in known if one[:2] != "__"])
     return UnknownTopicError(
         f"there is no topic {shown(name)}", hint=near or "appraise stream topics create makes those of Appraise"
     )
