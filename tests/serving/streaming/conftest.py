@@ -3,6 +3,7 @@
 import csv
 import fcntl
 import os
+import socket
 import threading
 import time
 import uuid
@@ -72,6 +73,18 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
 def kafka(broker: RunningBroker) -> KafkaConfig:
     """How to talk to it."""
     return KafkaConfig(broker.bootstrap_servers)
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Finds a port of the loopback address that nobody listens on."""
+
+    def find() -> int:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            return int(one.getsockname()[1])
+
+    return find
 
 
 @pytest.fixture

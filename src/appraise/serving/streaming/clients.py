@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from appraise.errors import BrokerUnavailableError, SettingsError, StreamError, UnknownTopicError
@@ -34,6 +35,14 @@ RESERVED: Mapping[str, str] = {
 _SECRET = re.compile(r"password|secret|pem|\.key|token|jaas|userinfo", re.IGNORECASE)
 _CONFIGURATION = "librdkafka's CONFIGURATION.md lists its settings and what they may be"
 _PROPERTY = re.compile(r'property[: ]+"([^"]+)"')
+
+_FILES = (
+    "ssl.ca.location",
+    "ssl.crl.location",
+    "ssl.certificate.location",
+    "ssl.key.location",
+    "ssl.keystore.location",
+)
 
 #: What librdkafka and Kafka call the errors that are told apart.
 _UNAUTHENTICATED = ("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM")
@@ -137,9 +146,12 @@ class KafkaConfig:
         return _made(AdminClient, self._settings({}))
 
     def _settings(self, ours: Mapping[str, Any]) -> dict[str, Any]:
-        for name in self.options:
+        for name, value in self.options.items():
             if name in RESERVED:
                 raise SettingsError(f"kafka.options has {name}, which is not free to choose", hint=RESERVED[name])
+            # librdkafka says of such a file only that its library could not read it.
+            if name in _FILES and value != "probe" and not Path(str(value)).exists():
+                raise SettingsError(f"{name} of kafka.options names a file that is not there: {value}")
         return {
             "client.id": "appraise",
             "log.connection.close": False,
@@ -226,6 +238,11 @@ def translated(error: KafkaException | KafkaError, config: KafkaConfig, what: st
         return StreamError(
             f"the Kafka broker at {config.bootstrap_servers} refuses the credentials: {reason}",
             hint="check sasl.mechanism, sasl.username and sasl.password in kafka.options",
+        )
+    if name in _UNREACHABLE and "SSL" in reason:
+        return BrokerUnavailableError(
+            f"no safe connection to the Kafka broker at {config.bootstrap_servers}: {reason}",
+            hint="check security.protocol and ssl.ca.location in kafka.options, and that this port is the one for TLS",
         )
     if name in _UNREACHABLE:
         return BrokerUnavailableError(

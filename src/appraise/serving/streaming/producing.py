@@ -89,7 +89,7 @@ def send(
             if delivery.failed is not None:
                 break
     except KafkaException as error:
-        what = f"message {count + 1:,} of {len(message.value):,} bytes was not sent"
+        what = f"message {count + 1:,} ({len(message.value):,} bytes) was not sent"
         raise translated(error, config, what) from error
     finally:
         _flush(producer.flush, config.seconds)
