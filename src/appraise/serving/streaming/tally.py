@@ -19,6 +19,9 @@ _SIZE_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 #: Upper ends of the latency buckets, seconds: a transaction takes milliseconds, a broker that was away minutes.
 _LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 
+#: What a message comes to that is not refused, by what the worker does.
+_DONE = {"score": "predicted", "ingest": "stored"}
+
 
 class Tally:
     """Counts of one worker: its loop writes them, and the health endpoint reads them from another thread.
@@ -32,9 +35,10 @@ class Tally:
         self.lag = 0
         self.partitions: tuple[int, ...] = ()
         self.models: dict[str, str] = {}
-        self._messages: Counter[str] = Counter()
-        self._events: Counter[str] = Counter()
-        self._rebuilds: Counter[str] = Counter()
+        # From nought on: an alert can tell a count that rises from one that appears.
+        self._messages: Counter[str] = Counter(dict.fromkeys((_DONE[role], "dead_letter"), 0))
+        self._events: Counter[str] = Counter(committed=0, aborted=0)
+        self._rebuilds: Counter[str] = Counter(lost=0, stalled=0)
         self._sizes = [0.0] * (len(_SIZE_BUCKETS) + 2)
         self._latency = np.zeros(len(_LATENCY_BUCKETS) + 2)
         self._lock = threading.Lock()
