@@ -100,16 +100,8 @@ class OrderBook:
             BatchError: too many orders wait.
             OutputError: the folder cannot be written.
         """
-        order = Order(
-            batch_id=str(uuid.uuid4()),
-            model_name=model_name,
-            model_version=model_version,
-            input=None if input is None else self._allowed(input),
-            month=month,
-            level=level,
-            caller=caller,
-            created_at=now(),
-        )
+        if input is not None:
+            input = self._allowed(input)  # noqa: A001  what the field is called
         with self._locked():
             waiting = len(list(self._open.glob("*.json")))
             if waiting >= self._most_open:
@@ -117,6 +109,17 @@ class OrderBook:
             over = sorted(self._over.glob("*.json"), key=lambda path: path.stat().st_mtime)
             for old in over[: max(0, len(over) - _MOST_KEPT + 1)]:
                 old.unlink(missing_ok=True)
+            order = Order(
+                batch_id=str(uuid.uuid4()),
+                model_name=model_name,
+                model_version=model_version,
+                input=input,
+                month=month,
+                level=level,
+                caller=caller,
+                # One after another, so that no two orders are of the same time.
+                created_at=now(),
+            )
             self.write(order)
         return order
 
@@ -187,8 +190,8 @@ class OrderBook:
 
 
 def now() -> str:
-    """This moment, ISO 8601."""
-    return dt.datetime.now(tz=dt.UTC).isoformat(timespec="milliseconds")
+    """This moment, ISO 8601, to the microsecond."""
+    return dt.datetime.now(tz=dt.UTC).isoformat(timespec="microseconds")
 
 
 def _read(path: Path) -> Order | None:
