@@ -4,6 +4,7 @@ import datetime as dt
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
@@ -110,14 +111,14 @@ def test_waiting_is_bounded(database, users, monkeypatch):
 
 def test_a_database_without_tables_is_named(make_database, tmp_path):
     with Database(DatabaseOptions(make_database(tables=False), tmp_path)) as bare:
-        lookup = FeatureLookup(bare)
-        with pytest.raises(StoreError, match="has no tables yet") as caught:
-            lookup.find([("user1", ["MedInc"])])
+        with closing(FeatureLookup(bare)) as lookup, pytest.raises(StoreError, match="has no tables yet") as caught:
+            lookup.find([("user1", ["MedInc"])], seconds=30)
         assert "appraise db upgrade" in caught.value.hint
-        lookup.close()
 
 
-def test_closing_ends_the_thread(lookup, users):
-    lookup.find([("user1", ["MedInc"])])
+def test_closing_ends_the_thread(lookup, users, eventually):
+    before = set(threading.enumerate())
+    lookup.find([("user1", ["MedInc"])], seconds=30)
+    (made,) = (thread for thread in set(threading.enumerate()) - before if thread.name == "features")
     lookup.close()
-    assert "features" not in [thread.name for thread in threading.enumerate()]
+    eventually(lambda: not made.is_alive())
