@@ -269,7 +269,7 @@ class PredictionLog:
         """Write a batch, trying for as long as it takes; returns what was given up at the end."""
         done = 0
         while done < len(batch):
-            piece = batch[done : done + _PIECE]
+            piece = self._piece(batch, done)
             try:
                 self._rotate_when_due()
                 if self._segment is None:
@@ -291,6 +291,14 @@ class PredictionLog:
                 self._written_bytes += sum(map(len, piece))
                 self._changed.notify_all()
         return []
+
+    def _piece(self, batch: list[bytes], start: int) -> list[bytes]:
+        """What is written next: few enough records for a short turn, and no more bytes than make a segment."""
+        size, end = 0, start
+        while end < min(start + _PIECE, len(batch)) and size < self.plan.segment_bytes:
+            size += len(batch[end])
+            end += 1
+        return batch[start:end]
 
     def _write_failed(self, error: OSError | LogError, rest: list[bytes]) -> bool:
         """Note that a write failed; True where its records are withdrawn, because nobody was answered yet."""
