@@ -254,4 +254,5 @@ def _render_lags(console: Console, lags: _Lags) -> None:
         committed = "none" if one.committed is None else f"{one.committed:,}"
         table.add_row(one.group, one.topic, str(one.partition), committed, f"{one.end:,}", f"{one.lag:,}")
     console.print(table)
-    console.print(f"{lags.total:,} messages wait." if lags.total else "Nothing waits.")
+    waiting = "1 message waits." if lags.total == 1 else f"{lags.total:,} messages wait."
+    console.print(waiting if lags.total else "Nothing waits.")

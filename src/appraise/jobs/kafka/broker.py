@@ -189,9 +189,14 @@ class LocalBroker:
         # An identifier that begins with a dash would be read as an option.
         cluster = f"A{cluster[1:]}"
         words = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(self._properties)]
-        done = subprocess.run(  # noqa: S603
-            [*command, *words], capture_output=True, text=True, check=False, timeout=_FORMAT_SECONDS
-        )
+        try:
+            done = subprocess.run(  # noqa: S603
+                [*command, *words], capture_output=True, text=True, check=False, timeout=_FORMAT_SECONDS
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ServiceError(
+                f"the broker's folder was not formatted after {_FORMAT_SECONDS:g} s", hint="run it again"
+            ) from error
         if done.returncode != 0:
             raise ServiceError(f"the broker's folder cannot be formatted: {_last(done.stdout + done.stderr)}")
 

@@ -21,6 +21,7 @@ KAFKA_VERSION = "4.3.0"
 _LOG4J_VERSION = "2.25.4"
 _PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 _FETCH_SECONDS = 300.0
+_JAVA_SECONDS = 60.0
 _LEAST_JAVA = 17
 #: Debian and Ubuntu packages.
 PACKAGES = "default-jre-headless maven"
@@ -35,7 +36,11 @@ def find_java() -> str:
         MissingProgramError: there is none, or it is too old.
     """
     java = _program("java", os.environ.get("JAVA_HOME"))
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False, timeout=60).stderr  # noqa: S603
+    command = [java, "-version"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_JAVA_SECONDS).stderr  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MissingProgramError(f"Apache Kafka needs Java, and {java} does not run: {error}", hint=_hint()) from error
     version = re.search(r'version "(\d+)', said)
     if version is None or int(version[1]) < _LEAST_JAVA:
         found = f"{java} is version {version[1]}" if version else f"{java} does not say its version"

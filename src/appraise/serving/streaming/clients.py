@@ -267,6 +267,6 @@ def reason_of(config: KafkaConfig, error: KafkaError) -> tuple[str, str]:
     # librdkafka begins with the thread, and ends with how long a connection was in which state.
     text = re.sub(r"^\[thrd:[^\]]*\]: ", "", text)
     text = re.sub(r"^(?:\S+: )?(Connect to|Failed to resolve|SASL|SSL|Disconnected)", r"\1", text)
-    text = re.sub(r"\s*\(after \d+ms in state [^)]*\)", "", text)
+    text = re.sub(r"\s*\(after \d+ms in state .*$", "", text, flags=re.DOTALL)
     text = re.sub(r"^(?:Failed to get metadata|Unable to produce message): (?:Local: |Broker: )?", "", text)
     return error.name(), text.strip()

@@ -274,7 +274,9 @@ class Reader:
         consumer.incremental_assign(self._starts(numbers))
         self._next.update(dict.fromkeys(numbers))
         self._hold()
-        _log.info("partitions assigned", topic=self.topic, partitions=numbers, all=self.partitions)
+        if numbers or not self._next:
+            # A cooperative rebalance tells the members that gain nothing too, and several times.
+            _log.info("partitions assigned", topic=self.topic, partitions=numbers, all=self.partitions)
 
     def _revoked(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         # No transaction is open here: each begins and ends between two calls of `take`, and no other call leads here.
