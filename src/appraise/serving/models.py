@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -23,48 +23,12 @@ from appraise.logs import get_logger
 from appraise.registry.manifest import Manifest
 from appraise.serving.explain import explain
 from appraise.serving.predictor import Predictor
+from appraise.serving.versions import DEFAULT_ALIAS, KnownVersion, ModelSource
 
 _log = get_logger(__name__)
 
-DEFAULT_ALIAS = "champion"
-
 #: Versions that were asked for by number and have no alias; the one asked for longest ago makes room.
 _MOST_EXTRA = 4
-
-
-@dataclass(frozen=True, slots=True)
-class KnownVersion:
-    """A version that can be served.
-
-    Attributes:
-        name: the model.
-        version: its semantic version.
-        aliases: the aliases that name it.
-        digest: SHA-256 of its bundle's manifest.
-        folder: its bundle, or None where it was not fetched yet.
-    """
-
-    name: str
-    version: str
-    aliases: tuple[str, ...]
-    digest: str
-    folder: Path | None
-
-
-class ModelSource(Protocol):
-    """Where models come from."""
-
-    def remembered(self, names: tuple[str, ...]) -> tuple[KnownVersion, ...]:
-        """What can be served without asking the registry; of every model where no name is given."""
-
-    def ask(self, names: tuple[str, ...]) -> tuple[KnownVersion, ...]:
-        """Every version that the registry has, the bundles of those with an alias fetched."""
-
-    def fetch(self, known: KnownVersion) -> Path:
-        """The bundle of a version."""
-
-    def close(self) -> None:
-        """Give up what is being asked."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,7 +19,7 @@ from appraise.errors import AppraiseError, RegistryError, UnknownModelError
 from appraise.registry.bundle import read_manifest
 from appraise.registry.mlflow_registry import Registry
 from appraise.registry.version import Version
-from appraise.serving.models import DEFAULT_ALIAS, KnownVersion
+from appraise.serving.versions import DEFAULT_ALIAS, KnownVersion
 
 R = TypeVar("R")
 

@@ -10,8 +10,9 @@ from appraise.errors import BundleError, UnknownModelError
 from appraise.registry.bundle import write_bundle
 from appraise.registry.version import Version
 from appraise.serving.batching import value_rows
-from appraise.serving.models import KnownVersion, LoadedModel, Shelf, example_row
+from appraise.serving.models import LoadedModel, Shelf, example_row
 from appraise.serving.predictor import Predictor
+from appraise.serving.versions import KnownVersion
 from appraise.settings import Settings
 
 

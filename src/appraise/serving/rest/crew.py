@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from appraise.serving.models import KnownVersion
+from appraise.serving.versions import KnownVersion
 
 _LINEUP = "lineup.json"
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from appraise.errors import AppraiseError
 from appraise.logs import get_logger
-from appraise.serving.models import ModelSource, Shelf
+from appraise.serving.models import Shelf
+from appraise.serving.versions import ModelSource
 
 _log = get_logger(__name__)
 

@@ -1,0 +1,47 @@
+"""What is known of the versions that can be served, before any of them is loaded.
+
+Apart from the models in memory, because the process that asks the registry needs none of what a model computes with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+DEFAULT_ALIAS = "champion"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownVersion:
+    """A version that can be served.
+
+    Attributes:
+        name: the model.
+        version: its semantic version.
+        aliases: the aliases that name it.
+        digest: SHA-256 of its bundle's manifest.
+        folder: its bundle, or None where it was not fetched yet.
+    """
+
+    name: str
+    version: str
+    aliases: tuple[str, ...]
+    digest: str
+    folder: Path | None
+
+
+class ModelSource(Protocol):
+    """Where models come from."""
+
+    def remembered(self, names: tuple[str, ...]) -> tuple[KnownVersion, ...]:
+        """What can be served without asking the registry; of every model where no name is given."""
+
+    def ask(self, names: tuple[str, ...]) -> tuple[KnownVersion, ...]:
+        """Every version that the registry has, the bundles of those with an alias fetched."""
+
+    def fetch(self, known: KnownVersion) -> Path:
+        """The bundle of a version."""
+
+    def close(self) -> None:
+        """Give up what is being asked."""
