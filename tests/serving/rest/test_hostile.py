@@ -120,12 +120,18 @@ def test_a_field_that_is_there_twice_is_refused_even_when_escapes_hide_it(server
     assert server.post("/predict", content=once, headers=JSON).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "kind", ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", "", None]
-)
+@pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data", "application/json; charset=utf-16", "", None])
 def test_other_content_types_are_refused(server, row, kind):
     headers = {} if kind is None else {"Content-Type": kind}
     assert "application/json" in _refused(server.post("/predict", content=_text(row), headers=headers), 415)["detail"]
+
+
+def test_json_that_curl_calls_a_form_is_taken_and_that_of_a_page_is_not(server, row):
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert server.post("/predict", content=_text(row), headers=form).status_code == 200
+    for sent in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+        _refused(server.post("/predict", content=_text(row), headers=form | sent), 415)
+    assert _refused(server.post("/predict", content=b"MedInc=8.3&HouseAge=41", headers=form), 400)
 
 
 @pytest.mark.parametrize(

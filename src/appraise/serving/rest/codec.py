@@ -11,9 +11,17 @@ from appraise.serving import decoding
 from appraise.serving.rest.messages import FieldError
 from appraise.serving.rest.problems import Refusal, field_error
 
+#: What curl says of a body unless it is told otherwise.
+_FORM = b"application/x-www-form-urlencoded"
 
-def check_media_type(content_type: bytes | None, content_encoding: bytes | None) -> None:
+
+def check_media_type(content_type: bytes | None, content_encoding: bytes | None, *, of_a_page: bool = True) -> None:
     """Refuse bodies that are not plain JSON; compressed ones may be bombs.
+
+    Args:
+        content_type, content_encoding: the headers.
+        of_a_page: whether the request may come from a page in a browser. A page of any origin may send a form without
+            asking, so a form is taken for JSON only where none has sent it.
 
     Raises:
         Refusal: 415.
@@ -25,7 +33,7 @@ def check_media_type(content_type: bytes | None, content_encoding: bytes | None)
             hint="send it uncompressed",
             headers=((b"accept-encoding", b"identity"),),
         )
-    if content_type == b"application/json":
+    if content_type == b"application/json" or (content_type == _FORM and not of_a_page):
         return
     kind, _, parameters = (content_type or b"").partition(b";")
     charset = parameters.strip().lower().replace(b'"', b"")

@@ -30,6 +30,8 @@ _encoder = msgspec.json.Encoder()
 #: Rows of a batch that are valued in one call: few enough that the threads beside it get their turn.
 _PIECE = 512
 _LONGEST_NAME = 200
+#: Headers that browsers send with what a page asks for, and that no page can leave out.
+_OF_A_PAGE = frozenset((b"origin", b"sec-fetch-site"))
 
 #: A row with its stored features, or what is wrong with it.
 Stored = Completed | tuple[Problem, ...]
@@ -138,6 +140,7 @@ class Predicting:
         """
         length = None
         kind = encoding = None
+        of_a_page = False
         for key, value in scope["headers"]:
             if key == b"content-type":
                 kind = value
@@ -145,7 +148,9 @@ class Predicting:
                 length = value
             elif key == b"content-encoding":
                 encoding = value
-        check_media_type(kind, encoding)
+            elif key in _OF_A_PAGE:
+                of_a_page = True
+        check_media_type(kind, encoding, of_a_page=of_a_page)
         return await self._read(receive, length)
 
     async def binary_body(self, scope: Scope, receive: Receive) -> bytes:
