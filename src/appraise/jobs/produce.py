@@ -121,16 +121,22 @@ def produce_file(
 
 
 def find_dataset(registry: Registry, name: str | None) -> DatasetSpec:
-    """The spec that messages are made up from: of a preset, a file, or a model that this home has fetched.
+    """The spec that messages are made up from: of a preset, a file, or a model.
 
     Args:
-        registry: where models are; only its cache is read.
-        name: the dataset; where None the one model of the cache, or else `california`.
+        registry: where models are; it is asked only where no name is given and its cache is empty.
+        name: the dataset; where None the one model that there is, or else `california`.
 
     Raises:
         SpecError: there is none of that name.
+        RegistryError: the registry cannot be reached.
+        BundleError: what it holds is not what was registered.
     """
     cached = registry.cached_names()
+    if name is None and not cached:
+        registered = {entry.name for entry in registry.list_models() if "champion" in entry.aliases}
+        if len(registered) == 1:
+            return spec_from_dict(read_manifest(registry.resolve(registered.pop())).spec)
     wanted = name if name is not None else cached[0] if len(cached) == 1 else DEFAULT_DATASET
     folder = registry.cached(wanted) if wanted in cached else None
     return find_spec(wanted) if folder is None else spec_from_dict(read_manifest(folder).spec)

@@ -14,16 +14,20 @@ from random import Random
 
 import pytest
 
+from appraise.bootstrap import build_registry
 from appraise.cli.program import run
 from appraise.datasets.presets import find_spec, preset_names
 from appraise.errors import StreamError, UnknownTopicError
+from appraise.jobs import produce
 from appraise.jobs.produce import varied_rows
+from appraise.registry.mlflow_registry import Registry
 from appraise.serving.rows import RowChecker
 from appraise.serving.streaming.lag import lag_of
 from appraise.serving.streaming.messages import decode_request
 from appraise.serving.streaming.producing import Outgoing, send
 from appraise.serving.streaming.topics import delete_topics
 from appraise.serving.streaming.viewing import view
+from appraise.settings import Settings
 
 
 @pytest.fixture
@@ -149,6 +153,15 @@ def test_lag_counts_messages_and_not_markers(kafka, topics):
     consumer.commit(asynchronous=False)
     consumer.close()
     assert [(one.committed, one.lag) for one in lag_of(kafka, pairs)] == [(4, 0), (None, 0)]
+
+
+def test_homes_are_those_of_the_one_model_even_before_it_was_ever_served(scoring_home, tmp_path, monkeypatch):
+    monkeypatch.setattr(produce, "DEFAULT_DATASET", "homes")
+    used = build_registry(Settings(home=scoring_home))
+    registry = Registry(used.tracking_uri, used.artifact_root, tmp_path / "cache")
+    assert produce.find_dataset(registry, None).name == "california"
+    empty = Registry(f"sqlite:///{tmp_path / 'none.db'}", None, tmp_path / "other")
+    assert produce.find_dataset(empty, None).name == "homes"
 
 
 @pytest.mark.parametrize("name", preset_names())
