@@ -166,7 +166,7 @@ def _run(folder: Path, mode: str, kills: int, outage: float, clients: int, dice:
                 time.sleep(outage)
                 database.close()
                 database = Database(DatabaseOptions(None, place))
-                database.ping()
+                database.upgrade(actor="benchmark")
             loader = children(process.pid) if turn % 2 else []
             moment = time.monotonic()
             for pid in (process.pid, *loader):
