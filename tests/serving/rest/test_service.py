@@ -41,6 +41,7 @@ def test_health_is_told_as_it_is(server):
         "registry": "up",
         "disk": "up",
         "database": "up",
+        "prediction_log": "up",
     }
     assert body["dependencies"]["registry"]["detail"] == "2 versions are registered"
     assert all(one["latency_ms"] > 0 for one in body["dependencies"].values())
