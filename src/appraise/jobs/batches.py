@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import multiprocessing
 import os
 import signal
 import sys
@@ -14,12 +13,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import wait
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appraise import logs
 from appraise.errors import AppraiseError, StoreError
+from appraise.jobs.beside import follow, run_process, working
 from appraise.registry.mlflow_registry import Registry
 from appraise.registry.version import Version
 from appraise.serving.orders import Order, OrderBook, now
@@ -78,14 +78,8 @@ def carrying_out(plan: BatchPlan | None) -> Iterator[None]:
     if plan is None:
         yield
         return
-    ended = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(plan, ended), name="batch-orders", daemon=True)
-    keeper.start()
-    try:
+    with working(partial(_keep, plan), name="batch-orders", seconds=_END_SECONDS + 5.0):
         yield
-    finally:
-        ended.set()
-        keeper.join(_END_SECONDS + 5.0)
 
 
 def _keep(plan: BatchPlan, ended: threading.Event) -> None:
@@ -94,7 +88,9 @@ def _keep(plan: BatchPlan, ended: threading.Event) -> None:
         order = plan.book.next()
         if order is None:
             continue
-        code = _run(plan, order.batch_id, ended)
+        code = run_process(
+            _carry_out, plan, order.batch_id, os.getpid(), name="appraise-batch", ended=ended, seconds=_END_SECONDS
+        )
         if code == 0 or ended.is_set():
             continue
         losses[order.batch_id] = losses.get(order.batch_id, 0) + 1
@@ -106,29 +102,12 @@ def _keep(plan: BatchPlan, ended: threading.Event) -> None:
             plan.book.write(order)
 
 
-def _run(plan: BatchPlan, batch_id: str, ended: threading.Event) -> int | None:
-    """Carry out one order in a process; its exit code."""
-    process = multiprocessing.get_context("spawn").Process(
-        target=_carry_out, args=(plan, batch_id, os.getpid()), name="appraise-batch"
-    )
-    process.start()
-    while process.is_alive() and not ended.is_set():
-        wait([process.sentinel], timeout=0.2)
-    if process.is_alive():
-        process.terminate()
-        process.join(_END_SECONDS)
-        if process.is_alive():
-            process.kill()
-            process.join()
-    return process.exitcode
-
-
 def _carry_out(plan: BatchPlan, batch_id: str, parent: int) -> None:
     """The process."""
     logs.configure(level=plan.log_level, format=plan.log_format)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    follow(parent, partial(os.kill, os.getpid(), signal.SIGTERM))
     os.nice(_NICE)
     book = plan.book
     order = book.find(batch_id)
@@ -250,10 +229,3 @@ class _OrderTask:
 
     def note(self, text: str) -> None:
         pass
-
-
-def _end_with(parent: int) -> None:
-    """End when the service is gone, however it ended."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os.kill(os.getpid(), signal.SIGTERM)

@@ -9,8 +9,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from appraise.errors import StoreError, StoreRevisionError
+from appraise.jobs.beside import working
 from appraise.logs import get_logger
 from appraise.store.audit import AuditEntry, entries
 from appraise.store.database import Database, DatabaseStatus, PsqlCall
@@ -156,14 +158,10 @@ def prepared(database: Database | None) -> Iterator[None]:
     if database is None:
         yield
         return
-    ended = threading.Event()
-    thread = threading.Thread(target=_prepare, args=(database, ended), name="database", daemon=True)
-    thread.start()
     try:
-        yield
+        with working(partial(_prepare, database), name="database", seconds=_END_SECONDS):
+            yield
     finally:
-        ended.set()
-        thread.join(_END_SECONDS)
         close(database)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appraise.errors import OutputError, SettingsError, StoreError
+from appraise.jobs.beside import working
 from appraise.logs import get_logger
 from appraise.serving.keys import ApiKey, KeyFile
 from appraise.serving.sharedkeys import SharedKeys, copied_file
@@ -98,30 +99,23 @@ def followed(place: KeyPlace | None) -> Iterator[None]:
     if place is None or place.copy is None:
         yield
         return
-    ended = threading.Event()
-    follower = _Follower(place, ended)
+    follower = _Follower(place)
     follower.look()
-    thread = threading.Thread(target=follower.run, name="keys", daemon=True)
-    thread.start()
-    try:
+    with working(follower.run, name="keys", seconds=_END_SECONDS):
         yield
-    finally:
-        ended.set()
-        thread.join(_END_SECONDS)
 
 
 class _Follower:
     """Keeps the copy of a database's keys."""
 
-    def __init__(self, place: KeyPlace, ended: threading.Event) -> None:
+    def __init__(self, place: KeyPlace) -> None:
         self._keys = SharedKeys(place.database)
         self._copy = place.copy
-        self._ended = ended
         self._told: str | None = None
 
-    def run(self) -> None:
+    def run(self, ended: threading.Event) -> None:
         """Look again and again until the end."""
-        while not self._ended.wait(_LOOK_SECONDS):
+        while not ended.wait(_LOOK_SECONDS):
             self.look()
 
     def look(self) -> None:

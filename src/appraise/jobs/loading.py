@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import wait
-from multiprocessing.context import SpawnProcess
+from functools import partial
 
 from appraise import logs
+from appraise.jobs.beside import follow, run_process, working
 from appraise.store.database import Database
 from appraise.store.loader import Loader
 from appraise.store.log import LogPlan
@@ -48,41 +47,21 @@ def loading(plan: LoadingPlan | None) -> Iterator[None]:
     if plan is None:
         yield
         return
-    ended = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(plan, ended), name="prediction-log-loader", daemon=True)
-    keeper.start()
-    try:
+    with working(partial(_keep, plan), name="prediction-log-loader", seconds=_END_SECONDS + 5.0):
         yield
-    finally:
-        ended.set()
-        keeper.join(_END_SECONDS + 5.0)
 
 
 def _keep(plan: LoadingPlan, ended: threading.Event) -> None:
-    """Start the process, and again where it ends by itself."""
+    """Start the process, and again where it ends by itself; what it was loading is begun again by the next."""
     pause = _AGAIN_SECONDS[0]
-    while not ended.is_set():
-        process = multiprocessing.get_context("spawn").Process(
-            target=_load, args=(plan, os.getpid()), name="appraise-loader"
-        )
-        process.start()
-        while process.is_alive() and not ended.is_set():
-            wait([process.sentinel], timeout=0.2)
+    while True:
+        code = run_process(_load, plan, os.getpid(), name="appraise-loader", ended=ended, seconds=_END_SECONDS)
         if ended.is_set():
-            _end(process)
             return
-        _log.error("the loader of the prediction log ended and is started anew", exit_code=process.exitcode)
-        ended.wait(pause)
+        _log.error("the loader of the prediction log ended and is started anew", exit_code=code)
+        if ended.wait(pause):
+            return
         pause = min(2 * pause, _AGAIN_SECONDS[1])
-
-
-def _end(process: SpawnProcess) -> None:
-    process.terminate()
-    process.join(_END_SECONDS)
-    if process.is_alive():
-        # What it was loading is begun again by the next.
-        process.kill()
-        process.join()
 
 
 def _load(plan: LoadingPlan, parent: int) -> None:
@@ -92,13 +71,6 @@ def _load(plan: LoadingPlan, parent: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(_NICE)
-    threading.Thread(target=_end_with, args=(parent, stop), daemon=True).start()
+    follow(parent, stop.set)
     with plan.database:
         Loader(plan.log.folder, plan.database, keep_days=plan.log.keep_days).run(stop)
-
-
-def _end_with(parent: int, stop: threading.Event) -> None:
-    """Stop when the service is gone, however it ended."""
-    while not stop.wait(1.0):
-        if os.getppid() != parent:
-            stop.set()
