@@ -161,11 +161,7 @@ def test_many_records_are_loaded_in_parts(tmp_path, database, served, write_log)
 
 
 def test_segments_are_removed_when_they_were_kept_for_long_enough(tmp_path, database, served, write_log):
-    # A segment that is full ends before what is written next: what was handed over at once is not divided.
-    with closing(PredictionLog(LogPlan(tmp_path, segment_bytes=8_000))) as log:
-        for start in (0, 100, 200):
-            log.append_all(served(start + number) for number in range(100))
-            log.flush()
+    write_log(tmp_path, (served(number) for number in range(300)), segment_bytes=8_000)
     _load(tmp_path, database, keep_days=1)
     count = len(SpoolFolder(tmp_path).segments())
     assert count > 2
