@@ -53,3 +53,11 @@ def test_rows_as_most_are_are_accepted(name):
 def test_a_price_that_is_sent_along_needs_a_closer_look():
     spec = find_spec("california")
     assert ColumnChecker(spec).accepted([{**example_row(spec), spec.target.name: 1.0}]) is None
+
+
+@pytest.mark.parametrize("value", [[], {}, [1.0]])
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_list_or_an_object_for_a_value_needs_a_closer_look(name, value):
+    spec = find_spec(name)
+    for column in spec.inputs:
+        assert ColumnChecker(spec).accepted([{**example_row(spec), column.name: value}]) is None

@@ -84,8 +84,8 @@ def _values(column: Column, rows: Sequence[Mapping[str, Any]]) -> Values | None:
             dates = kinds <= {str} and all(value is None or is_date(value) for value in set(values))
             return values if dates else None
         case _:
-            known = column.levels is None or set(values) <= {None, *column.levels}
-            return values if kinds <= {str} and known else None
+            known = kinds <= {str} and (column.levels is None or set(values) <= {None, *column.levels})
+            return values if known else None
 
 
 def _numbers(column: Column, values: list[Any]) -> Values | None:
