@@ -50,12 +50,17 @@ def _start(broker: LocalBroker) -> RunningBroker:
         pytest.skip(f"not tested on a real broker: {error}")
 
 
+#: A broker may outlive the test process that started it, for others use it; collected, it would warn that it runs.
+_KEPT: list[LocalBroker] = []
+
+
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
     """A real broker."""
     base = tmp_path_factory.getbasetemp()
     root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     broker = LocalBroker(root / "kafka")
+    _KEPT.append(broker)
     # Whoever uses the broker holds a shared lock; whoever can have it alone at the end was the last.
     with _locked(root / "kafka-users.lock", fcntl.LOCK_SH) as user:
         with _locked(root / "kafka-start.lock", fcntl.LOCK_EX):

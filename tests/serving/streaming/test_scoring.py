@@ -301,7 +301,7 @@ def test_stalls_are_noticed_and_mended(kafka, topics, score, row, eventually, mo
     monkeypatch.setattr(Reader, "take", taking)
     monkeypatch.setattr(Reader, "__init__", init)
     _send(kafka, topics.requests, [_request(row) for _ in range(10)])
-    worker = score(topics, stall_seconds=1.0)
+    worker = score(topics, stall_seconds=4.0)
     eventually(_dealt_with(worker, 10))
     assert worker.tally.count_of("stalled") == 1
 
