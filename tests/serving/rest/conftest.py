@@ -1,6 +1,5 @@
 """A small model, trained once, and real server processes on loopback."""
 
-import csv
 import dataclasses
 import fcntl
 import json
@@ -16,8 +15,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
-import numpy as np
 import pytest
+from tests.serving.california import write_sales
 
 from appraise.bootstrap import build_workspace
 from appraise.datasets.presets import find_spec
@@ -62,28 +61,6 @@ class _Quiet:
         return None
 
 
-def _write_sales(path: Path, rows: int = 500) -> Path:
-    """A made-up California: prices by income and distance from the sea."""
-    random = np.random.default_rng(7)
-    income = random.lognormal(1.2, 0.5, rows)
-    columns = {
-        "MedInc": income,
-        "HouseAge": random.integers(1, 52, rows).astype(float),
-        "AveRooms": random.normal(5.4, 1.0, rows).clip(2, 12),
-        "AveBedrms": random.normal(1.05, 0.05, rows).clip(0.8, 1.4),
-        "Population": random.integers(50, 4000, rows).astype(float),
-        "AveOccup": random.normal(2.9, 0.5, rows).clip(1, 6),
-        "Latitude": random.uniform(33, 40, rows),
-        "Longitude": random.uniform(-123, -116, rows),
-    }
-    price = 0.5 * income * (1 + (columns["Longitude"] < -120)) * random.lognormal(0, 0.1, rows)
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow([*columns, "MedHouseVal"])
-        writer.writerows(zip(*columns.values(), price, strict=True))
-    return path
-
-
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with `california` 1.0.0, its champion; trained by the first of the test processes that needs it."""
@@ -108,7 +85,7 @@ def _train(folder: Path) -> None:
         patch.setattr(fitting, "candidate_kinds", lambda _quality, _rows: (("catboost",), ()))
         patch.setattr(fitting, "_OUT_OF_FOLD_ITERATIONS", 40)
         workspace = build_workspace(Settings(home=folder / "home"))
-        data = str(_write_sales(folder / "sales.csv"))
+        data = str(write_sales(folder / "sales.csv", rows=500, west=2.0))
         train(find_spec("california"), workspace=workspace, data=data, options=TrainOptions(), progress=_Quiet())
         workspace.registry.resolve("california")
 

@@ -1,6 +1,5 @@
 """One real Apache Kafka broker a test session, shared by all test processes, and fresh topics for each test."""
 
-import csv
 import fcntl
 import os
 import socket
@@ -12,9 +11,9 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 from confluent_kafka import KafkaError, Message, TopicPartition
+from tests.serving.california import write_sales
 
 from appraise.bootstrap import build_registry, build_workspace
 from appraise.datasets.presets import find_spec
@@ -122,28 +121,6 @@ HOME_ROW = {
 }
 
 
-def _write_sales(path: Path, rows: int = 300) -> Path:
-    """A made-up California, large enough for a model to be trained on it."""
-    random = np.random.default_rng(7)
-    income = random.lognormal(1.2, 0.5, rows)
-    columns = {
-        "MedInc": income,
-        "HouseAge": random.integers(1, 52, rows).astype(float),
-        "AveRooms": random.normal(5.4, 1.0, rows).clip(2, 12),
-        "AveBedrms": random.normal(1.05, 0.05, rows).clip(0.8, 1.4),
-        "Population": random.integers(50, 4000, rows).astype(float),
-        "AveOccup": random.normal(2.9, 0.5, rows).clip(1, 6),
-        "Latitude": random.uniform(33, 40, rows),
-        "Longitude": random.uniform(-123, -116, rows),
-    }
-    price = 0.5 * income * random.lognormal(0, 0.1, rows)
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow([*columns, "MedHouseVal"])
-        writer.writerows(zip(*columns.values(), price, strict=True))
-    return path
-
-
 @pytest.fixture(scope="session")
 def scoring_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with `california` 1.0.0, its champion, in the cache too."""
@@ -156,7 +133,7 @@ def scoring_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(fitting, "candidate_kinds", lambda _quality, _rows: (("catboost",), ()))
         patch.setattr(fitting, "_OUT_OF_FOLD_ITERATIONS", 20)
         workspace = build_workspace(Settings(home=folder / "home"))
-        data = str(_write_sales(folder / "sales.csv"))
+        data = str(write_sales(folder / "sales.csv", rows=300))
         train(
             find_spec("california"), workspace=workspace, data=data, options=TrainOptions(), progress=SilentProgress()
         )
