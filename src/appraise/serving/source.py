@@ -2,6 +2,7 @@
 
 MLflow takes seconds to import and hundreds of megabytes to hold. A server needs it for a moment at start and at each
 reload, so a short-lived process asks and the server stays small; a cached model is served before anybody is asked.
+Nobody is asked where the answer cannot have changed: the registry is a file that is as it was.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TypeVar
 
 from appraise.errors import AppraiseError, RegistryError, UnknownModelError
 from appraise.registry.bundle import read_manifest
+from appraise.registry.changes import Stamp, stamp_of
 from appraise.registry.mlflow_registry import Registry
 from appraise.registry.version import Version
 from appraise.serving.versions import DEFAULT_ALIAS, KnownVersion
@@ -34,6 +36,7 @@ class RegistrySource:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._asking: set[SpawnProcess] = set()
+        self._answers: dict[tuple[str, ...], tuple[Stamp, tuple[KnownVersion, ...]]] = {}
 
     def remembered(self, names: tuple[str, ...]) -> tuple[KnownVersion, ...]:
         """The champions that the cache has, without asking the registry."""
@@ -53,7 +56,15 @@ class RegistrySource:
             RegistryError: it cannot be reached.
             BundleError: what it holds is not what was registered.
         """
-        return self._elsewhere(_ask, names)
+        # Looked at before the question: what changes while it is answered is asked for the next time.
+        stamp = stamp_of(self._registry.tracking_uri)
+        before = self._answers.get(names)
+        if before is not None and before[0] == stamp and _are_there(before[1]):
+            return before[1]
+        answer = self._elsewhere(_ask, names)
+        if stamp is not None:
+            self._answers[names] = stamp, answer
+        return answer
 
     def fetch(self, known: KnownVersion) -> Path:
         """The bundle of a version; raises as `ask` does."""
@@ -90,6 +101,11 @@ class RegistrySource:
             raise answer
         found: R = answer
         return found
+
+
+def _are_there(versions: tuple[KnownVersion, ...]) -> bool:
+    """Whether the bundles that were fetched are where they were put."""
+    return all(known.folder is None or known.folder.is_dir() for known in versions)
 
 
 def _ask(registry: Registry, names: tuple[str, ...]) -> tuple[KnownVersion, ...]:
