@@ -1,6 +1,5 @@
 """A run from files to parts: every row once and in its order, whatever ends it on the way."""
 
-import itertools
 import json
 import os
 import signal
@@ -15,7 +14,7 @@ import pytest
 from pyarrow import parquet
 
 from appraise.errors import BatchError, DataError, OutputError
-from appraise.serving.batch import engines
+from appraise.serving.batch import engines, processes
 from appraise.serving.batch.engines import ProcessPool, ThisProcess
 from appraise.serving.batch.layout import ADDED
 from appraise.serving.batch.manifest import MANIFEST_FILE, RUN_FILE
@@ -142,7 +141,6 @@ def test_a_run_that_was_interrupted_goes_on_and_does_nothing_twice(plan, homes, 
 
 def test_an_interrupted_pool_leaves_no_process_and_nothing_half_written(plan, homes, tmp_path):
     homes.write_parquet(tmp_path / "in.parquet")
-    before = set(_children(os.getpid()))
 
     def observe(_rows: int, shards: int) -> None:
         if shards:
@@ -150,8 +148,7 @@ def test_an_interrupted_pool_leaves_no_process_and_nothing_half_written(plan, ho
 
     with pytest.raises(KeyboardInterrupt):
         plan(tmp_path / "in.parquet").carry_out(ProcessPool(2), observe=observe)
-    left = {pid for pid in set(_children(os.getpid())) - before if "spawn_main" in _command(pid)}
-    assert left == set()
+    assert not _workers()
     assert not [name for name in files(tmp_path / "out") if name.startswith(".")]
 
 
@@ -211,32 +208,27 @@ def test_a_pool_makes_the_parts_that_one_process_makes(plan, homes, tmp_path):
 
 
 class Killed:
-    """A pool of which one process is killed after some parts."""
+    """A pool of which some processes are killed with the shard that they were just given."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, kills: int) -> None:
-        self.pools: list[list[int]] = []
-        self.kills = kills
-        begun = engines.ProcessPoolExecutor
+        self.left = kills
         outer = self
 
-        class Watched(begun):  # type: ignore[misc, valid-type]
-            def submit(self, *args):
-                future = super().submit(*args)
-                pids = [pid for pid in self._processes if pid not in itertools.chain(*outer.pools)]
-                if pids and outer.kills:
-                    outer.pools.append(list(self._processes))
-                    outer.kills -= 1
-                    threading.Timer(0.0, os.kill, (pids[0], signal.SIGKILL)).start()
-                return future
+        class Watched(engines.Worker):
+            def give(self, shard):
+                super().give(shard)
+                if outer.left:
+                    outer.left -= 1
+                    os.kill(self.process.pid, signal.SIGKILL)
 
-        monkeypatch.setattr(engines, "ProcessPoolExecutor", Watched)
+        monkeypatch.setattr(engines, "Worker", Watched)
 
 
 def test_a_worker_that_is_killed_costs_no_row(plan, homes, tmp_path, monkeypatch):
     homes.write_parquet(tmp_path / "in.parquet")
     killed = Killed(monkeypatch, 2)
     manifest = plan(tmp_path / "in.parquet").carry_out(ProcessPool(2))
-    assert killed.kills == 0
+    assert killed.left == 0
     assert manifest.rows == 3000
     assert parts(tmp_path / "out")["home"].to_list() == list(range(3000))
     assert files(tmp_path / "out") == {RUN_FILE, MANIFEST_FILE, *(part.file for part in manifest.parts)}
@@ -249,6 +241,37 @@ def test_workers_that_die_again_and_again_end_the_run(plan, homes, tmp_path, mon
         plan(tmp_path / "in.parquet").carry_out(ProcessPool(2))
     assert "--workers 1" in caught.value.hint
     assert MANIFEST_FILE not in files(tmp_path / "out")
+
+
+def _end_at_once(_listening: object) -> None:
+    os._exit(7)
+
+
+def test_workers_that_cannot_begin_end_the_run(plan, homes, tmp_path, monkeypatch):
+    homes.write_parquet(tmp_path / "in.parquet")
+    monkeypatch.setattr(processes, "_serve", _end_at_once)
+    with pytest.raises(BatchError, match=r"3 processes .* ended before they had begun, .* exit code 7") as caught:
+        plan(tmp_path / "in.parquet").carry_out(ProcessPool(2))
+    assert caught.value.hint
+    assert not _workers()
+
+
+def test_what_a_worker_raises_ends_the_run_and_says_where_it_arose(plan, homes, tmp_path):
+    homes.write_parquet(tmp_path / "in.parquet")
+    run = plan(tmp_path / "in.parquet")
+    homes.reverse().write_parquet(tmp_path / "in.parquet")
+    with pytest.raises(DataError, match="changed while it was read") as caught:
+        run.carry_out(ProcessPool(2))
+    assert "in do_shard" in caught.value.__notes__[0]
+    assert not _workers()
+
+
+def test_workers_that_do_nothing_are_given_up(plan, homes, tmp_path, monkeypatch):
+    homes.write_parquet(tmp_path / "in.parquet")
+    monkeypatch.setattr(engines, "PATIENCE_SECONDS", 0.0)
+    with pytest.raises(BatchError, match="no part was done for 0 minutes"):
+        plan(tmp_path / "in.parquet").carry_out(ProcessPool(2))
+    assert not _workers()
 
 
 RUN_AND_WAIT = """
@@ -288,8 +311,9 @@ def test_kill_9_of_everything_leaves_a_run_that_goes_on_and_no_process(plan, hom
     assert not [name for name in files(tmp_path / "out") if name.startswith(".")]
 
 
-def _command(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text()
+def _workers() -> list[int]:
+    """Processes of a pool of this one."""
+    return [pid for pid in _children(os.getpid()) if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
 def _children(pid: int) -> list[int]:

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
+import time
+from collections import Counter, deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
-from dataclasses import dataclass
-from itertools import islice
-from multiprocessing import connection, get_context, parent_process
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from appraise.errors import BatchError
 from appraise.logs import get_logger
 from appraise.serving.batch.manifest import PartMark
 from appraise.serving.batch.planning import Shard
+from appraise.serving.batch.processes import Lost, Worker, heard
 from appraise.serving.batch.shard import Work, do_shard
-from appraise.serving.predictor import use_threads
 
 _log = get_logger(__name__)
 
-#: Times that a shard may be lost with the process that did it.
+#: Times that a shard may be lost with the process that did it, and processes in a row that may not even begin.
 MOST_LOSSES = 3
-#: Shards that a process is given ahead, so that it never waits.
-_AHEAD = 2
 #: Without any part done for so long, a run is given up.
 PATIENCE_SECONDS = 1800.0
 
@@ -55,7 +47,7 @@ class ThisProcess:
 
 @dataclass(frozen=True, slots=True)
 class ProcessPool:
-    """Processes on this machine; one that dies is replaced, and its shard is done again.
+    """Processes on this machine; one that dies is replaced, and the shard that it had is done again.
 
     Attributes:
         workers: how many.
@@ -65,94 +57,79 @@ class ProcessPool:
 
     def run(self, work: Work, shards: Sequence[Shard]) -> Generator[PartMark, None, None]:
         """The parts as they are done."""
-        left = {shard.index: shard for shard in shards}
-        losses = dict.fromkeys(left, 0)
-        while left:
-            lost: set[int] = set()
-            with closing(self._until_broken(work, list(left.values()), lost)) as made:
-                for index, part in made:
-                    del left[index]
-                    yield part
-            for index in lost:
-                losses[index] += 1
-            hopeless = sorted(index for index in lost if losses[index] >= MOST_LOSSES)
-            if hopeless:
+        todo = deque(shards)
+        crew: list[Worker] = []
+        losses = _Losses()
+        until = time.monotonic() + PATIENCE_SECONDS
+        try:
+            while todo or any(worker.shard for worker in crew):
+                self._give_out(todo, crew, work)
+                for worker in _heard(crew, until):
+                    try:
+                        part = worker.answer()
+                    except Lost:
+                        crew.remove(worker)
+                        worker.end()
+                        todo.extendleft(losses.note(worker))
+                        continue
+                    losses.unready = 0
+                    if part is not None:
+                        yield part
+                        until = time.monotonic() + PATIENCE_SECONDS
+        finally:
+            for worker in crew:
+                worker.end()
+
+    def _give_out(self, todo: deque[Shard], crew: list[Worker], work: Work) -> None:
+        """Have everybody busy, as far as there is something to do."""
+        for worker in crew:
+            if worker.is_idle and todo:
+                worker.give(todo.popleft())
+        starting = sum(not worker.is_ready for worker in crew)
+        crew.extend(Worker(work) for _ in range(min(self.workers - len(crew), len(todo) - starting)))
+
+
+@dataclass(slots=True)
+class _Losses:
+    """How often what was lost.
+
+    Attributes:
+        of_shards: times that the shard of this number was lost.
+        unready: processes that ended before they had begun, since anything was heard of one.
+    """
+
+    of_shards: Counter[int] = field(default_factory=Counter)
+    unready: int = 0
+
+    def note(self, worker: Worker) -> tuple[Shard, ...]:
+        """What is to be done again after a process ended; raises BatchError where that is hopeless."""
+        if not worker.is_ready:
+            self.unready += 1
+            if self.unready == MOST_LOSSES:
                 raise BatchError(
-                    f"the processes that did the parts {_listed(hopeless)} ended without a word {MOST_LOSSES} times",
+                    f"{MOST_LOSSES} processes one after another ended before they had begun, the last with the exit "
+                    f"code {worker.process.exitcode}",
                     hint="memory may be short: try --workers 1; the parts that are done stay",
                 )
-            if lost:
-                _log.warning("a worker process died, what it did is done again", parts=sorted(lost))
-
-    def _until_broken(
-        self, work: Work, shards: list[Shard], lost: set[int]
-    ) -> Generator[tuple[int, PartMark], None, None]:
-        """Do shards until all are done or a process dies; `lost` is then given those that were under way."""
-        workers = min(self.workers, len(shards))
-        pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=(work,))
-        waiting: dict[Future[PartMark], int] = {}
-        todo = iter(shards)
-        try:
-            while not lost:
-                for shard in islice(todo, _AHEAD * workers - len(waiting)):
-                    waiting[pool.submit(_do, shard)] = shard.index
-                if not waiting:
-                    return
-                done, _ = wait(waiting, timeout=PATIENCE_SECONDS, return_when=FIRST_COMPLETED)
-                if not done:
-                    raise BatchError(
-                        f"no part was done for {PATIENCE_SECONDS / 60:.0f} minutes",
-                        hint="see that the input and the output can be reached, then give the same command again",
-                    )
-                for future in done:
-                    index = waiting.pop(future)
-                    try:
-                        part = future.result()
-                    except BrokenProcessPool:
-                        lost.add(index)
-                    else:
-                        yield index, part
-        except BrokenProcessPool:  # a process died before the next shard was handed over
-            lost.update(waiting.values())
-        finally:
-            _end(pool)
-        lost.update(waiting.values())
+            return ()
+        shard = worker.shard
+        if shard is None:
+            return ()
+        self.of_shards[shard.index] += 1
+        if self.of_shards[shard.index] == MOST_LOSSES:
+            raise BatchError(
+                f"the processes that did the part {shard.index} ended without a word {MOST_LOSSES} times",
+                hint="memory may be short: try --workers 1; the parts that are done stay",
+            )
+        _log.warning("a worker process died, what it did is done again", parts=[shard.index])
+        return (shard,)
 
 
-_work: Work | None = None
-
-
-def _begin(work: Work) -> None:
-    """Prepare a worker process: it leaves Ctrl-C to the one that started it, and does not outlive that one."""
-    global _work  # noqa: PLW0603  what a pool's initializer is for
-    _work = work
-    use_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-def _do(shard: Shard) -> PartMark:
-    assert _work is not None  # noqa: S101  the initializer ran
-    return do_shard(_work, shard)
-
-
-def _end(pool: ProcessPoolExecutor) -> None:
-    """End a pool at once: what is under way is no part yet."""
-    processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join()
-
-
-def _listed(indices: Sequence[int]) -> str:
-    return ", ".join(map(str, indices))
+def _heard(crew: Sequence[Worker], until: float) -> list[Worker]:
+    found = heard(crew, until=until)
+    if not found:
+        raise BatchError(
+            f"no part was done for {PATIENCE_SECONDS / 60:.0f} minutes",
+            hint="see that the input and the output can be reached, then give the same command again",
+        )
+    return found
