@@ -145,7 +145,7 @@ class Bucket:
 def s3_server() -> Iterator[S3Server]:
     """versitygw: signatures, conditions and multipart uploads are checked as Amazon's S3 checks them."""
     servers = Path(subprocess.run([_SERVERS], check=True, capture_output=True, text=True, timeout=900).stdout.strip())
-    port, other = _free_port(), _free_port()
+    port, other = reserve_port(), reserve_port()
     server = S3Server(f"http://127.0.0.1:{port}", "appraise-tests", uuid.uuid4().hex, f"http://127.0.0.1:{other}")
     # Not in pytest's own folder, whose name is long: objects are files under their keys.
     folder = Path(tempfile.mkdtemp(prefix="appraise-s3-"))
@@ -170,10 +170,23 @@ def s3_server() -> Iterator[S3Server]:
         shutil.rmtree(folder)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def reserve_port() -> int:
+    """A free port of the loopback address that the system gives to nobody for a minute but who asks for it by number.
+
+    A connection that was ended on it makes it so (TIME_WAIT): a port that is merely free may be anybody's the moment
+    after, for tests run side by side.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        client.connect(listener.getsockname())
+        # Who closes first keeps the port.
+        listener.accept()[0].close()
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Finds a port that a server of the test can have."""
+    return reserve_port
 
 
 def _await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -2,10 +2,10 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,11 +35,17 @@ def test_help_comes_at_once(appraise_process):
     appraise_process("--help")
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = _spent()
         assert appraise_process("--help").code == 0
-        seconds.append(time.perf_counter() - start)
-    # Half a second on a machine that does nothing else.
+        seconds.append(_spent() - start)
+    # Of the processor, which other tests beside this one do not lengthen much; 0.2 s where it was measured.
     assert min(seconds) < 1.0
+
+
+def _spent() -> float:
+    """Seconds of the processor that ended children took."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_help_imports_nothing_heavy():

@@ -127,7 +127,7 @@ def test_of_two_writers_one_wins(bucket):
     barrier = threading.Barrier(8)
 
     def write(number: int) -> bool:
-        barrier.wait(timeout=10)
+        barrier.wait(timeout=60)
         return put_new(connect("s3://", endpoint=bucket.endpoint), bucket.name, "name", str(number).encode())
 
     with ThreadPoolExecutor(8) as threads:

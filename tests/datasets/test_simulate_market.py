@@ -129,9 +129,9 @@ def test_another_bay_is_another_place(market):
 
 
 def test_a_hundred_thousand_sales_take_a_few_seconds():
-    start = time.perf_counter()
+    start = time.process_time()
     assert simulate_market(100_000, seed=3).height == 100_000
-    assert time.perf_counter() - start < 3.0  # a million in less than 30 s
+    assert time.process_time() - start < 3.0  # a million in less than 30 s
 
 
 @pytest.mark.parametrize(

@@ -31,14 +31,14 @@ def test_a_file_is_asked_whatever_its_name_and_made_by_nobody(tmp_path):
 def test_a_database_is_asked_for_its_versions_and_not_only_for_a_connection(make_database):
     address = make_database(tables=False)
     with pytest.raises(RegistryError, match="model_versions"):
-        sign_of_life(address, seconds=2)
+        sign_of_life(address, seconds=20)
     from sqlalchemy import create_engine, text
 
     engine = create_engine(address)
     with engine.begin() as connection:
         connection.execute(text("create table model_versions (version integer)"))
         connection.execute(text("insert into model_versions values (1)"))
-    assert sign_of_life(address, seconds=2) == "1 version is registered"
+    assert sign_of_life(address, seconds=20) == "1 version is registered"
     with engine.begin() as holder:
         holder.execute(text("lock table model_versions"))
         with pytest.raises(RegistryError, match="timeout"):
@@ -85,10 +85,10 @@ def test_a_server_is_asked_to_search_as_mlflows_client_would(monkeypatch, status
         address = f"http://127.0.0.1:{server.server_address[1]}/"
         try:
             if said is None:
-                assert sign_of_life(address, seconds=2) == "it searched its versions"
+                assert sign_of_life(address, seconds=20) == "it searched its versions"
             else:
                 with pytest.raises(RegistryError, match=said):
-                    sign_of_life(address, seconds=2)
+                    sign_of_life(address, seconds=20)
         finally:
             server.shutdown()
             thread.join()

@@ -80,7 +80,7 @@ def test_no_more_wait_than_may_however_many_ask_at_once(book):
     barrier = threading.Barrier(12)
 
     def place(_: int) -> bool:
-        barrier.wait(timeout=10)
+        barrier.wait(timeout=60)
         try:
             book.place("homes", month="2023-05")
         except BatchError:

@@ -60,7 +60,7 @@ def write_log() -> Callable[..., None]:
 def eventually() -> Callable[..., None]:
     """Waits until something holds."""
 
-    def wait(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    def wait(holds: Callable[[], bool], seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         pause = threading.Event()
         while not holds():

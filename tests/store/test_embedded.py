@@ -48,7 +48,7 @@ def _pid(folder: Path) -> int:
     return int((folder / "data" / "postmaster.pid").read_text().splitlines()[0])
 
 
-def _await(what, seconds=15.0):
+def _await(what, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline

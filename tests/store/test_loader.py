@@ -187,13 +187,13 @@ def test_one_loader_leads_and_another_takes_over(tmp_path, database, database_ur
         log.append_all([served(1)])
         eventually(lambda: _count(database) == 1)
         stops[0].set()
-        threads[0].join(10)
+        threads[0].join(60)
         log.append_all([served(2)])
         eventually(lambda: _count(database) == 2)
         log.append_all([served(3)])
         log.close()
         stops[1].set()
-        threads[1].join(10)
+        threads[1].join(60)
     assert _count(database) == 3
 
 

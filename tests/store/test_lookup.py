@@ -32,7 +32,7 @@ def users(database):
 
 def test_each_of_many_threads_gets_its_own_answer(lookup, users):
     def ask(number):
-        (found,) = lookup.find([(f"user{number}", ["MedInc"])])
+        (found,) = lookup.find([(f"user{number}", ["MedInc"])], seconds=30)
         return found.values["MedInc"].value
 
     with ThreadPoolExecutor(16) as pool:
@@ -40,26 +40,26 @@ def test_each_of_many_threads_gets_its_own_answer(lookup, users):
 
 
 def test_a_batch_is_answered_in_its_order(lookup, users):
-    found = lookup.find([(f"user{n}", ["MedInc"]) for n in reversed(range(600))])
+    found = lookup.find([(f"user{n}", ["MedInc"]) for n in reversed(range(600))], seconds=30)
     assert [one.values["MedInc"].value for one in found] == [float(n) for n in reversed(range(600))]
 
 
 def test_the_clock_says_what_counts(database, users):
     lookup = FeatureLookup(database, clock=lambda: NOON - dt.timedelta(days=1))
-    (found,) = lookup.find([("user1", ["MedInc"])])
+    (found,) = lookup.find([("user1", ["MedInc"])], seconds=30)
     assert found.values == {}
     assert found.known
     lookup.close()
 
 
 def test_a_connection_that_ended_meanwhile_is_made_again_unnoticed(lookup, users, database):
-    assert lookup.find([("user1", ["MedInc"])])[0].known
+    assert lookup.find([("user1", ["MedInc"])], seconds=30)[0].known
     with database.dedicated(autocommit=True) as other:
         other.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-    assert lookup.find([("user1", ["MedInc"])])[0].known
+    assert lookup.find([("user1", ["MedInc"])], seconds=30)[0].known
 
 
 def test_who_asks_in_vain_is_told_at_once(tmp_path):
@@ -68,7 +68,7 @@ def test_who_asks_in_vain_is_told_at_once(tmp_path):
     with pytest.raises(
         StoreUnavailableError, match=r"db@127\.0\.0\.1:1 cannot be reached: Connection refused"
     ) as first:
-        lookup.find([("user1", ["MedInc"])])
+        lookup.find([("user1", ["MedInc"])], seconds=30)
     assert "secret" not in str(first.value)
     started = time.monotonic()
     for _ in range(100):

@@ -48,7 +48,7 @@ def bodies_of(folder: Path) -> list[bytes]:
     return found
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+def eventually(holds: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     wait = threading.Event()
     while not holds():

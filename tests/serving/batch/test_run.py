@@ -285,7 +285,17 @@ if __name__ == "__main__":
     planning.UNIT_ROWS = 100
     bundle, source, output = sys.argv[1:]
     run = plan_run(bundle=Path(bundle), input=source, output=output, level=0.9, cache=Path(output), endpoint=None)
-    run.carry_out(ProcessPool(2), observe=lambda rows, shards: print(shards, flush=True))
+    done = 0
+
+    def observe(_rows, shards):
+        global done
+        done += shards
+        print(done, flush=True)
+        if done >= 4:
+            # Until it is killed: what the workers have at hand may still be done.
+            sys.stdin.read()
+
+    run.carry_out(ProcessPool(2), observe=observe)
 """
 
 
@@ -294,9 +304,10 @@ def test_kill_9_of_everything_leaves_a_run_that_goes_on_and_no_process(plan, hom
     program = tmp_path / "program.py"
     program.write_text(RUN_AND_WAIT)
     command = [sys.executable, program, bundle, tmp_path / "in.parquet", tmp_path / "out"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
-        for _ in range(4):
-            assert process.stdout.readline()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, start_new_session=True) as process:
+        while int(process.stdout.readline()) < 4:
+            pass
         workers = _children(process.pid)
         assert workers
         process.kill()
@@ -329,7 +340,7 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def _alive(pid: int, seconds: float = 10.0) -> bool:
+def _alive(pid: int, seconds: float = 60.0) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:

@@ -94,7 +94,7 @@ def test_two_runs_at_the_same_time_write_each_part_once(plan, bucket, source, re
     barrier = threading.Barrier(2)
 
     def carry_out(run):
-        barrier.wait(timeout=10)
+        barrier.wait(timeout=60)
         return run.carry_out(ThisProcess())
 
     with ThreadPoolExecutor(2) as threads:

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import socket
 import threading
 import time
 import uuid
@@ -77,18 +76,6 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
 def kafka(broker: RunningBroker) -> KafkaConfig:
     """How to talk to it."""
     return KafkaConfig(broker.bootstrap_servers)
-
-
-@pytest.fixture(scope="session")
-def free_port() -> Callable[[], int]:
-    """Finds a port of the loopback address that nobody listens on."""
-
-    def find() -> int:
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            return int(one.getsockname()[1])
-
-    return find
 
 
 @pytest.fixture
@@ -204,7 +191,7 @@ def read_all(kafka: KafkaConfig, *topics: str, committed: bool = True) -> list[M
     waiting = {(topic.name, one.partition): one.end for topic in list_topics(kafka, topics) for one in topic.partitions}
     consumer.assign([TopicPartition(topic, number, 0) for topic, number in waiting])
     messages: list[Message] = []
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 60
     while waiting:
         assert time.monotonic() < deadline
         for message in consumer.consume(1000, 0.1):
@@ -227,7 +214,7 @@ def read(kafka: KafkaConfig) -> Callable[..., list[Message]]:
 def eventually() -> Callable[..., None]:
     """Waits until something holds."""
 
-    def wait(holds: Callable[[], object], *, seconds: float = 40.0) -> None:
+    def wait(holds: Callable[[], object], *, seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while not holds():
             assert time.monotonic() < deadline, "it did not come true in time"

@@ -181,7 +181,7 @@ def test_a_view_that_is_stopped_ends_well(kafka, topics, tmp_path):
     ) as process:
         assert "offset 0" in process.stdout.readline()
         process.send_signal(2)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "1 message of" in err
     assert "Traceback" not in err

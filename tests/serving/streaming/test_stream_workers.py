@@ -66,7 +66,7 @@ def test_a_scoring_worker_answers_tells_how_it_is_and_ends_well(
         assert "appraise_stream_lag" in text
         assert client.get("/nothing").status_code == 404
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     (answer,) = read(topics.predictions)
     assert answer.partition() == 1
     assert json.loads(answer.value())["model_version"] == "1.0.0"
