@@ -132,7 +132,7 @@ class Batcher:
 def _settle(group: Sequence[_Waiting]) -> None:
     try:
         answers = answers_of(value_rows(group[0].model, [one.row for one in group], group[0].level))
-    except Exception as error:  # noqa: BLE001  whatever it is belongs to the requests, which tell it, not to the loop
+    except Exception as error:  # noqa: BLE001  whatever it is belongs to a row: raised here, nobody would be answered
         if len(group) == 1:
             group[0].done(error)
             return

@@ -26,7 +26,7 @@ def keys(own_home, capsys, monkeypatch) -> Callable[..., dict]:
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     pause = threading.Event()
     while not condition():
         assert time.monotonic() < deadline

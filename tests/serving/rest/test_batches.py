@@ -63,7 +63,7 @@ def test_a_run_goes_on_after_the_service_was_killed(serve, own_home, inputs):
     server = serve(own_home, **settings)
     order = server.post("/run_batch", json={"input": "new.csv"}).json()
     os.kill(server.process.pid, signal.SIGKILL)
-    server.process.wait(timeout=10)
+    server.process.wait(timeout=60)
     done = until_over(serve(own_home, **settings), order["batch_id"])
     assert (done["state"], done["rows"], done["valued"]) == ("done", 300, 299)
 

@@ -37,7 +37,7 @@ def test_a_home_is_valued_on_the_page_without_a_network(server, browser, tmp_pat
     operation.locator(".opblock-summary").click()
     operation.get_by_role("button", name="Execute").click()
     answer = operation.locator(".live-responses-table")
-    expect(answer.locator("tr.response td.response-col_status").first).to_contain_text("200", timeout=20_000)
+    expect(answer.locator("tr.response td.response-col_status").first).to_contain_text("200", timeout=60_000)
     body = json.loads(answer.locator(".highlight-code code").first.inner_text())
     assert body["model_name"] == "california"
     assert body["prediction"] > 0

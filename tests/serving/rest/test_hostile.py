@@ -296,18 +296,18 @@ def test_methods_that_a_path_does_not_take_are_refused_with_those_it_does(server
 
 
 def test_slow_clients_are_hung_up_on_and_hurt_nobody(serve, own_home, row, read_all):
-    server = serve(own_home, request_seconds="2")
+    server = serve(own_home, request_seconds="5")
     server.post("/predict", json=row)
     memory = server.memory()
-    slow = [server.connect() for _ in range(500)]
     began = time.monotonic()
+    slow = [server.connect() for _ in range(500)]
     try:
         # Every other one is slow with its headers, the others with their bodies.
         trickle = HEAD + b"X-Slow: " + b"a" * 1000
         for number, client in enumerate(slow):
             client.sendall(HEAD + b"Content-Length: 5000\r\n\r\n" if number % 2 else trickle[:1])
         times: list[float] = []
-        while time.monotonic() - began < 1.5:
+        while not times or time.monotonic() - began < 2.0:
             asked = time.monotonic()
             assert server.post("/predict", json=row).status_code == 200
             times.append(time.monotonic() - asked)
@@ -318,7 +318,7 @@ def test_slow_clients_are_hung_up_on_and_hurt_nobody(serve, own_home, row, read_
         assert server.memory() - memory < 40_000_000
         for client in slow[:3] + slow[-3:]:
             assert read_all(client).startswith(b"HTTP/1.1 408 ")
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 13
     finally:
         for client in slow:
             client.close()
@@ -370,12 +370,18 @@ def _barrage(server, row) -> None:
 
 
 def test_a_barrage_leaves_memory_flat_and_a_healthy_client_unhurt(server, row):
-    _barrage(server, row)
-    before = server.memory()
-    with _healthy(server, row) as seen:
+    def most_memory() -> int:
+        # What is freed goes back to the system now and then, so that one look tells little.
+        sizes = []
         for _ in range(3):
             _barrage(server, row)
-    assert server.memory() - before < 40_000_000
+            sizes.append(server.memory())
+        return max(sizes)
+
+    before = most_memory()
+    with _healthy(server, row) as seen:
+        after = most_memory()
+    assert after - before < 40_000_000
     assert len(seen) > 50
     assert {status for status, _ in seen} == {200}
     times = sorted(seconds for _, seconds in seen)

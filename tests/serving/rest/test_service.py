@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -20,7 +21,7 @@ import pytest
 from appraise.serving.predictor import Predictor
 
 
-def _until(condition, seconds: float = 20.0) -> None:
+def _until(condition, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     pause = threading.Event()
     while not condition():
@@ -131,18 +132,23 @@ def test_models_are_swapped_while_requests_are_answered(serve, own_home, row, re
     answers, stop = [], threading.Event()
 
     def ask() -> None:
-        with httpx.Client(base_url=server.url, trust_env=False) as client:
+        with httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client:
             while not stop.wait(0.01):
                 answers.append(client.post("/predict", json=row))
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    reloaded = server.post("/model/reload")
-    after = [server.post("/predict", json=row).json()["model_version"] for _ in range(5)]
-    stop.set()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as clients:
+        asking = [clients.submit(ask) for _ in range(4)]
+        try:
+            _until(lambda: answers)
+            reloaded = server.post("/model/reload", timeout=60)
+            after = [server.post("/predict", json=row).json()["model_version"] for _ in range(5)]
+            before = len(answers)
+            # Of answers that came later than that, at most four were asked for before.
+            _until(lambda: len(answers) > before + 4)
+        finally:
+            stop.set()
+        for one in asking:
+            one.result()
     assert reloaded.status_code == 200
     body = reloaded.json()
     assert (body["models"], body["changed"], body["workers"]) == ({"california": "1.1.0"}, ["california"], 2)
@@ -211,7 +217,7 @@ def test_the_registry_may_be_away_as_long_as_there_is_a_cache(serve, own_home, r
 
 
 def test_requests_that_have_begun_are_finished_and_the_exit_code_is_0(serve, own_home, row):
-    server = serve(own_home, drain_seconds="0.5")
+    server = serve(own_home, drain_seconds="3")
     body = json.dumps(row).encode()
     with server.connect() as client:
         head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"

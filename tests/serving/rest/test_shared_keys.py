@@ -30,7 +30,7 @@ def _audit(place):
         return [(one.actor, one.action, one.subject) for one in entries(connection)][:-1]
 
 
-def _await(what, seconds=20.0):
+def _await(what, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline

@@ -71,7 +71,7 @@ class Endpoint:
                 await reply.after
         except ClientGoneError:
             return
-        except Exception as error:  # noqa: BLE001  the last resort: the client gets an answer, the log the traceback
+        except Exception as error:  # noqa: BLE001  whatever it is, the client gets an answer and the log its traceback
             reply = self._tell(refusal_for(error, self.route))
         await send_reply(send, reply, scope.get("appraise.headers", ()))
         self._service.tally.request(self.route, scope["method"], reply.status, time.perf_counter() - started)

@@ -113,13 +113,10 @@ class Direct:
 
         def conclude(answer: Answer | Exception) -> None:
             route = _ROUTE if exchange.name is None else _NAMED_ROUTE
-            if isinstance(answer, Exception):
-                reply = refusal_for(answer, route).reply()
-            else:
-                try:
-                    reply = self._predicting.conclude(exchange.scope, model, row, answer, options, started)
-                except Exception as error:  # noqa: BLE001  it is told; the rows valued beside this one go on
-                    reply = refusal_for(error, route).reply()
+            try:
+                reply = self._predicting.conclude(exchange.scope, model, row, _valued(answer), options, started)
+            except Exception as error:  # noqa: BLE001  as `app.Endpoint` for other requests: whatever it is is told
+                reply = refusal_for(error, route).reply()
             if reply.after is None:
                 self._send(exchange, reply, route, started)
             else:
@@ -139,6 +136,13 @@ class Direct:
     ) -> None:
         try:
             await after
-        except Exception as error:  # noqa: BLE001  it is told
-            reply = refusal_for(error, route).reply()
+        except Refusal as refusal:
+            reply = refusal.reply()
         self._send(exchange, reply, route, started)
+
+
+def _valued(answer: Answer | Exception) -> Answer:
+    """The answer; raises what valuing met where there is none."""
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
