@@ -30,8 +30,8 @@ MAX_ATTRIBUTES = 8
 #: A sale's place is measured against the median distance to this neighbour.
 _REFERENCE_NEIGHBOUR = 32
 
-#: Leaves of a tree that one search visits: with more, neighbours change a little and errors not measurably.
-MOST_LEAVES = 32
+#: Leaves that a search visits at least, before it ends early, in dated data.
+_DATED_LEAVES = 32
 
 #: Standard deviations at which an attribute is cut off.
 _FARTHEST = 4.0
@@ -56,6 +56,7 @@ class Metric:
         bandwidths: of Gaussian means, in the metric's unit.
         context_sizes: numbers of neighbours of the context means.
         place_planes, attribute_planes: numbers of neighbours of the local planes.
+        most_leaves: leaves of the tree that one search visits: with more, neighbours change a little.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Metric:
     context_sizes: tuple[int, ...] = ()
     place_planes: tuple[int, ...] = ()
     attribute_planes: tuple[int, ...] = ()
+    most_leaves: int = 32
 
 
 FAST: tuple[Metric, ...] = (
@@ -77,14 +79,16 @@ FAST: tuple[Metric, ...] = (
         "near", reach=1.0, likeness=0.0, years=0.5, neighbours=32,
         mean_sizes=(3, 5, 10, 20, 32), quantile_sizes=(10, 30), distance_sizes=(8, 30),
         bandwidths=(0.125, 0.25, 0.5, 1.25), context_sizes=(8, 30), place_planes=(12, 30), attribute_planes=(32,),
+        most_leaves=10,
     ),
     Metric(
         "alike", reach=2.5, likeness=0.6, years=0.5, neighbours=32,
         mean_sizes=(3, 5, 10, 20, 32), quantile_sizes=(10, 30), distance_sizes=(8, 30), attribute_planes=(32,),
+        most_leaves=10,
     ),
     Metric(
         "like", reach=15.0, likeness=0.9, years=0.5, neighbours=8,
-        mean_sizes=(3, 5, 8), quantile_sizes=(), distance_sizes=(8,),
+        mean_sizes=(3, 5, 8), quantile_sizes=(), distance_sizes=(8,), most_leaves=10,
     ),
 )  # fmt: skip
 
@@ -251,6 +255,9 @@ class Comparables(Transformation):
             metrics = tuple(
                 replace(metric, place_planes=(), bandwidths=()) for metric in metrics if metric.likeness > 0
             )
+        if self.dated_:
+            # Sales that are not known yet shape the tree too: with a bound that is seldom met they say nothing.
+            metrics = tuple(replace(metric, most_leaves=max(metric.most_leaves, _DATED_LEAVES)) for metric in metrics)
         # Where nothing tells two sales apart, none is nearer than another.
         self.metrics_ = metrics if self.input_names_ else ()
         self._name()
@@ -332,7 +339,7 @@ class Comparables(Transformation):
         for step, (metric, tree) in enumerate(zip(self.metrics_, self.pool_.trees, strict=True)):
             summarise(
                 *tree.arrays(), self.pool_.records, own, before, exclude, *self._axes[step], metric.neighbours,
-                MOST_LEAVES, *self._sizes[step], self.dated_, out, self._first[step], self._first[step + 1],
+                metric.most_leaves, *self._sizes[step], self.dated_, out, self._first[step], self._first[step + 1],
             )  # fmt: skip
 
     def nearest_sales(self, table: Table, count: int) -> list[NearSale]:

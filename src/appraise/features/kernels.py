@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from appraise.features.geometry import place_of
-from appraise.features.neighbours import nearest
+from appraise.features.neighbours import distance_of, insert, nearest, position_of, workspace
 
 #: Columns of a pool record before its attributes: price, day, x, y.
 PRICE, DAY, X, Y, ATTRIBUTES = 0, 1, 2, 3, 4
@@ -51,15 +51,11 @@ def _inverse_distance_means(price, distance, count, sizes, softening, out, at): 
 def _quantiles(price, count, sizes, probabilities, buffer, out, at):  # type: ignore[no-untyped-def]
     """Quantiles of the nearest `sizes` prices, `sizes` ascending."""
     done = 0
+    buffer[:] = np.inf
     for step in range(sizes.shape[0]):
         n = min(count, sizes[step])
         for i in range(done, n):
-            value = price[i]
-            j = i - 1
-            while j >= 0 and buffer[j] > value:
-                buffer[j + 1] = buffer[j]
-                j -= 1
-            buffer[j + 1] = value
+            insert(buffer[: i + 1], price[i])
         done = n
         for p in range(probabilities.shape[0]):
             position = probabilities[p] * (n - 1)
@@ -205,8 +201,8 @@ def summarise(  # type: ignore[no-untyped-def]
         out: (n, width) result, of which columns `start` to `stop` are written; NaN in rows without any neighbour.
     """
     attributes = records.shape[1] - ATTRIBUTES
-    heap_distance = np.empty(k, np.float32)
-    heap_index = np.empty(k, np.int32)
+    work = workspace(k)
+    found = work[0]
     price = np.empty(k)
     distance = np.empty(k)
     weight = np.empty(k)
@@ -223,17 +219,16 @@ def summarise(  # type: ignore[no-untyped-def]
         for dim in range(dimensions.shape[0]):
             query[dim] = own[row, dimensions[dim]] * factors[dim]
         count = nearest(
-            points, index, days, lower, upper, first_day, query, before[row], exclude[row], most_leaves,
-            heap_distance, heap_index,
-        )  # fmt: skip
+            points, index, days, lower, upper, first_day, query, before[row], exclude[row], most_leaves, work
+        )
         result = out[row, start:stop]
         if count == 0:
             result[:] = np.nan
             continue
         age = 0.0
         for i in range(count):
-            sale = records[heap_index[i]]
-            distance[i] = np.sqrt(heap_distance[i])
+            sale = records[position_of(found[i])]
+            distance[i] = distance_of(found[i])
             price[i] = sale[PRICE]
             age += own[row, DAY] - sale[DAY]
             for a in range(2 + attributes):

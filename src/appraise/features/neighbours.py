@@ -22,6 +22,15 @@ _ROUNDING = np.float32(1.0 - 4e-6)
 #: As many leaves as a search may need to be exact.
 EVERY_LEAF = 2**62
 
+#: No distance is greater: that of padding is infinite, and what overflows is too far to be compared.
+_FARTHEST = np.finfo(np.float32).max
+
+#: The key of no point: behind all others.
+_NOTHING = (np.int64(_FARTHEST.view(np.int32)) << 32) + 0xFFFFFFFF
+
+#: What of floating point the compiler may rearrange; infinities are kept.
+_FAST = {"contract", "reassoc", "nsz"}
+
 #: Depth of the traversal stack; a balanced tree of 2**48 leaves would fit.
 _STACK = 64
 
@@ -33,7 +42,7 @@ class Tree:
     Attributes:
         points: (leaves, d, LEAF) coordinates by leaf, float32, padded with infinity.
         index: (leaves, LEAF) position of each point in the array that the tree was built from, -1 for padding.
-        days: (leaves, LEAF) the day of each point, float64, padded with infinity.
+        days: (leaves, LEAF) the day of each point, float64, padded with infinity; (1, LEAF) where all are known always.
         lower, upper: (nodes, d) bounding box of each node, float32.
         first_day: (nodes,) earliest day below each node.
     """
@@ -74,12 +83,14 @@ class Tree:
         padded[:n] = single[order]
         index = np.full(leaves * LEAF, -1, np.int32)
         index[:n] = order
-        by_leaf = np.full(leaves * LEAF, np.inf)
-        by_leaf[:n] = known_from[order]
+        by_leaf = known_from[:1].repeat(LEAF)
+        if days is not None:
+            by_leaf = np.full(leaves * LEAF, np.inf)
+            by_leaf[:n] = known_from[order]
         return cls(
             points=np.ascontiguousarray(padded.reshape(leaves, LEAF, d).transpose(0, 2, 1)),
             index=index.reshape(leaves, LEAF),
-            days=by_leaf.reshape(leaves, LEAF),
+            days=by_leaf.reshape(-1, LEAF),
             lower=lower,
             upper=upper,
             first_day=first_day,
@@ -191,118 +202,117 @@ def _build(points, days, order, lower, upper, first_day, leaves):  # type: ignor
             top += 2
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _sift_down(heap_distance, heap_index, size):  # type: ignore[no-untyped-def]
-    i = 0
-    distance, index = heap_distance[0], heap_index[0]
-    while True:
-        child = 2 * i + 1
-        if child >= size:
-            break
-        right = child + 1
-        if right < size and (
-            heap_distance[right] > heap_distance[child]
-            or (heap_distance[right] == heap_distance[child] and heap_index[right] > heap_index[child])
-        ):
-            child = right
-        if heap_distance[child] < distance or (heap_distance[child] == distance and heap_index[child] < index):
-            break
-        heap_distance[i], heap_index[i] = heap_distance[child], heap_index[child]
-        i = child
-    heap_distance[i], heap_index[i] = distance, index
+@njit(cache=True, nogil=True)
+def workspace(k):  # type: ignore[no-untyped-def]
+    """Buffers of a search for k points: the found, a leaf's distances and candidates, and what is left to visit.
 
-
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
-def nearest(  # type: ignore[no-untyped-def]
-    points, index, days, lower, upper, first_day, query, before, exclude, most_leaves, heap_distance, heap_index
-):
-    """Fill the buffers with the nearest points, nearest first, ties by position; return how many there are.
-
-    `heap_distance` (float32, squared distances) and `heap_index` (int32) have length k and serve as the heap. The
-    search ends after `most_leaves` leaves: in many dimensions most of the time goes into proving what was found early.
+    One for each thread and loop, so that no search allocates.
     """
+    return (
+        np.empty(k, np.int64),
+        np.empty(LEAF, np.float32),
+        np.empty(LEAF, np.int64),
+        np.empty((_STACK, 3), np.int64),
+        np.empty(_STACK, np.float32),
+    )
+
+
+@njit(cache=True, nogil=True)
+def distance_of(key):  # type: ignore[no-untyped-def]
+    """The distance of a found point, float32."""
+    return np.sqrt(np.int32(key >> 32).view(np.float32))
+
+
+@njit(cache=True, nogil=True)
+def position_of(key):  # type: ignore[no-untyped-def]
+    """The position of a found point in the array that the tree was built from."""
+    return np.int32(key & 0xFFFFFFFF)
+
+
+@njit(cache=True, nogil=True)
+def insert(ascending, value):  # type: ignore[no-untyped-def]
+    """Put a value into its place among ascending ones, the greatest of which falls out.
+
+    Every place is written, without a branch, so that the compiler does eight at a time: half the time of a heap.
+    """
+    before = value
+    for i in range(ascending.shape[0]):
+        here = ascending[i]
+        ascending[i] = here if here < value else max(value, before)
+        before = here
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _gap(lower, upper, query, node):  # type: ignore[no-untyped-def]
+    """Squared distance from a point to a node's box, never above that to a point in it."""
+    total = np.float32(0)
+    for dim in range(query.shape[0]):
+        gap = max(lower[node, dim] - query[dim], query[dim] - upper[node, dim], np.float32(0))
+        total += gap * gap
+    return total * _ROUNDING
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def nearest(points, index, days, lower, upper, first_day, query, before, exclude, most_leaves, work):  # type: ignore[no-untyped-def]
+    """Find the nearest points; return how many there are, at most k.
+
+    They are the first of `work[0]`, nearest first, ties by position; `distance_of` and `position_of` read them. A key
+    is the squared distance's bits above the position: as integers such keys have the order that is wanted.
+
+    The search ends after `most_leaves` leaves: in many dimensions most of the time goes into proving what was found.
+    """
+    found, distances, fresh, stack, bounds = work
+    bits = distances.view(np.int32)
+    last = found.shape[0] - 1
+    found[:] = _NOTHING
+    worst = _FARTHEST
     visited = 0
-    k = heap_distance.shape[0]
-    d = query.shape[0]
-    for i in range(k):
-        heap_distance[i] = np.inf
-        heap_index[i] = 2147483647
-    leaf_distance = np.empty(LEAF, np.float32)
-    node_stack = np.empty(_STACK, np.int32)
-    from_stack = np.empty(_STACK, np.int32)
-    to_stack = np.empty(_STACK, np.int32)
-    bound_stack = np.empty(_STACK, np.float32)
-    node_stack[0] = 0
-    from_stack[0] = 0
-    to_stack[0] = points.shape[0]
-    bound_stack[0] = 0
+    stack[0] = 0, 0, points.shape[0]
+    bounds[0] = 0
     top = 1
     while top:
         top -= 1
-        if bound_stack[top] > heap_distance[0]:
+        if bounds[top] > worst:
             continue
-        node, a, b = node_stack[top], from_stack[top], to_stack[top]
+        node, a, b = stack[top]
         if b - a > 1:
             middle = (a + b) // 2
             left, right = node + 1, node + 2 * (middle - a)
-            left_bound = np.float32(0)
-            right_bound = np.float32(0)
-            for dim in range(d):
-                value = query[dim]
-                gap = max(lower[left, dim] - value, value - upper[left, dim], np.float32(0))
-                left_bound += gap * gap
-                gap = max(lower[right, dim] - value, value - upper[right, dim], np.float32(0))
-                right_bound += gap * gap
-            left_bound *= _ROUNDING
-            right_bound *= _ROUNDING
-            left_open = first_day[left] < before and left_bound <= heap_distance[0]
-            right_open = first_day[right] < before and right_bound <= heap_distance[0]
+            left_bound = _gap(lower, upper, query, left)
+            right_bound = _gap(lower, upper, query, right)
             # The nearer child is pushed last, so that it is searched first.
-            if left_bound <= right_bound:
-                if right_open:
-                    node_stack[top], from_stack[top], to_stack[top], bound_stack[top] = right, middle, b, right_bound
-                    top += 1
-                if left_open:
-                    node_stack[top], from_stack[top], to_stack[top], bound_stack[top] = left, a, middle, left_bound
-                    top += 1
-            else:
-                if left_open:
-                    node_stack[top], from_stack[top], to_stack[top], bound_stack[top] = left, a, middle, left_bound
-                    top += 1
-                if right_open:
-                    node_stack[top], from_stack[top], to_stack[top], bound_stack[top] = right, middle, b, right_bound
+            for step in range(2):
+                if (step == 0) == (left_bound <= right_bound):
+                    child, start, stop, bound = right, middle, b, right_bound
+                else:
+                    child, start, stop, bound = left, a, middle, left_bound
+                if bound <= worst and first_day[child] < before:
+                    stack[top, 0], stack[top, 1], stack[top, 2] = child, start, stop
+                    bounds[top] = bound
                     top += 1
             continue
         # Leaves without a known sale are passed by: a search that ends must not end with nothing.
-        if visited >= most_leaves and heap_distance[0] < np.inf:
+        if visited >= most_leaves and worst < _FARTHEST:
             break
         visited += 1
-        for lane in range(LEAF):
-            leaf_distance[lane] = 0
-        for dim in range(d):
+        distances[:] = 0
+        for dim in range(points.shape[1]):
             value = query[dim]
             for lane in range(LEAF):
                 gap = points[a, dim, lane] - value
-                leaf_distance[lane] += gap * gap
+                distances[lane] += gap * gap
+        known_from = days[min(a, days.shape[0] - 1)]
+        count = 0
         for lane in range(LEAF):
-            distance = leaf_distance[lane]
-            if distance > heap_distance[0]:
-                continue
-            position = index[a, lane]
-            if position < 0 or position == exclude or not days[a, lane] < before:
-                continue
-            if distance < heap_distance[0] or position < heap_index[0]:
-                heap_distance[0] = distance
-                heap_index[0] = position
-                _sift_down(heap_distance, heap_index, k)
+            fresh[count] = (np.int64(bits[lane]) << 32) | index[a, lane]
+            count += (distances[lane] <= worst) & (known_from[lane] < before) & (index[a, lane] != exclude)
+        for i in range(count):
+            if fresh[i] < found[last]:
+                insert(found, fresh[i])
+        worst = np.int32(found[last] >> 32).view(np.float32)
     count = 0
-    for i in range(k):
-        if heap_distance[i] < np.inf:
-            count += 1
-    for size in range(k - 1, 0, -1):
-        heap_distance[0], heap_distance[size] = heap_distance[size], heap_distance[0]
-        heap_index[0], heap_index[size] = heap_index[size], heap_index[0]
-        _sift_down(heap_distance, heap_index, size)
+    for i in range(last + 1):
+        count += found[i] < _NOTHING
     return count
 
 
@@ -311,13 +321,11 @@ def _query_all(  # type: ignore[no-untyped-def]
     points, index, days, lower, upper, first_day, queries, before, exclude, found, distances
 ):
     k = found.shape[1]
-    heap_distance = np.empty(k, np.float32)
-    heap_index = np.empty(k, np.int32)
+    work = workspace(k)
     for row in range(queries.shape[0]):
         count = nearest(
-            points, index, days, lower, upper, first_day, queries[row], before[row], exclude[row], EVERY_LEAF,
-            heap_distance, heap_index,
-        )  # fmt: skip
+            points, index, days, lower, upper, first_day, queries[row], before[row], exclude[row], EVERY_LEAF, work
+        )
         for i in range(k):
-            found[row, i] = heap_index[i] if i < count else -1
-            distances[row, i] = np.sqrt(heap_distance[i]) if i < count else np.inf
+            found[row, i] = position_of(work[0][i]) if i < count else -1
+            distances[row, i] = distance_of(work[0][i]) if i < count else np.inf
