@@ -22,7 +22,13 @@ MAX_DEPTH = 8
 _BLOCK = 64
 
 #: Fewer rows than this are quicker one by one.
-_LEAST_BLOCK = 4
+_LEAST_BLOCK = 3
+
+#: From so many rows of a block on it is quicker to count all borders below a value than to search among them.
+_MANY = 24
+
+#: Bytes of a cache line. What is evaluated together lies in one, or each step would wait for two.
+_LINE = 64
 
 #: A bin above every border of a feature's at most 254: the question that nobody answers with yes.
 _NEVER = 255
@@ -118,25 +124,18 @@ def _evaluate(  # type: ignore[no-untyped-def]
         for row in range(X.shape[0]):
             out[row] += _one_row(column, border, first_border, question_feature, question_bin, leaf, X[row])
         return
-    features = column.shape[0]
     trees, depth = question_feature.shape
-    bins = np.zeros((features, _BLOCK), np.uint8)
-    values = np.zeros(_BLOCK, np.float32)
-    above = np.zeros(_BLOCK, np.int32)
-    number = np.zeros(_BLOCK, np.uint8)
+    bins = _aligned(column.shape[0] * _BLOCK).reshape(-1, _BLOCK)
+    values = _aligned(4 * _BLOCK).view(np.float32)
+    above = _aligned(4 * _BLOCK).view(np.int32)
+    number = _aligned(_BLOCK)
     for start in range(0, X.shape[0], _BLOCK):
         size = min(_BLOCK, X.shape[0] - start)
-        for feature in range(features):
-            for row in range(size):
-                values[row] = X[start + row, column[feature]]
-            above[:] = 0
-            # A missing value is above no border. Counting all borders beats a binary search: it has no branches.
-            for i in range(first_border[feature], first_border[feature + 1]):
-                limit = border[i]
-                for row in range(_BLOCK):
-                    above[row] += values[row] > limit
-            for row in range(_BLOCK):
-                bins[feature, row] = above[row]
+        rows = X[start : start + size]
+        if size < _MANY:
+            _search(column, border, first_border, rows, bins)
+        else:
+            _count(column, border, first_border, rows, values, above, bins)
         for tree in range(trees):
             for row in range(_BLOCK):
                 number[row] = 0
@@ -149,6 +148,48 @@ def _evaluate(  # type: ignore[no-untyped-def]
             leaves = leaf[tree]
             for row in range(size):
                 out[start + row] += leaves[number[row]]
+
+
+@njit(cache=True, nogil=True)
+def _aligned(size):  # type: ignore[no-untyped-def]
+    """Zeros, shape (size,), uint8, from the beginning of a cache line."""
+    room = np.zeros(size + _LINE, np.uint8)
+    first = -room.ctypes.data % _LINE
+    return room[first : first + size]
+
+
+@njit(cache=True, nogil=True)
+def _search(column, border, first_border, X, bins):  # type: ignore[no-untyped-def]
+    """The bins of few rows: how many borders lie below each value, by halving. A missing value is above none."""
+    for feature in range(column.shape[0]):
+        first = first_border[feature]
+        borders = first_border[feature + 1] - first
+        for row in range(X.shape[0]):
+            value = np.float32(X[row, column[feature]])
+            below, left = first, borders
+            while left > 0:
+                half = left // 2
+                if value > border[below + half]:
+                    below += half + 1
+                    left -= half + 1
+                else:
+                    left = half
+            bins[feature, row] = below - first
+
+
+@njit(cache=True, nogil=True)
+def _count(column, border, first_border, X, values, above, bins):  # type: ignore[no-untyped-def]
+    """The same for many rows: all borders are counted, without a branch."""
+    for feature in range(column.shape[0]):
+        for row in range(X.shape[0]):
+            values[row] = X[row, column[feature]]
+        above[:] = 0
+        for i in range(first_border[feature], first_border[feature + 1]):
+            limit = border[i]
+            for row in range(_BLOCK):
+                above[row] += values[row] > limit
+        for row in range(_BLOCK):
+            bins[feature, row] = above[row]
 
 
 @njit(cache=True, nogil=True)
