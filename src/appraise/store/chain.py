@@ -81,16 +81,45 @@ def digest_of(position: int, previous: bytes, body: bytes) -> bytes:
     return hashlib.sha256(_LINK.pack(position, previous) + body).digest()
 
 
+class Framer:
+    """Frames bodies that follow a chain's end, and gathers the frames.
+
+    Args:
+        link: the end.
+
+    Attributes:
+        data: the frames.
+        count: how many there are.
+    """
+
+    __slots__ = ("_position", "_previous", "count", "data")
+
+    def __init__(self, link: Link) -> None:
+        self._position, self._previous = link
+        self.data = bytearray()
+        self.count = 0
+
+    @property
+    def link(self) -> Link:
+        """The end of the chain with these frames."""
+        return Link(self._position, self._previous)
+
+    def add(self, body: bytes) -> None:
+        """Frame a body."""
+        linked = _LINK.pack(self._position, self._previous) + body
+        self.data += _HEAD.pack(MAGIC, len(body), zlib.crc32(linked))
+        self.data += linked
+        self._previous = hashlib.sha256(linked).digest()
+        self._position += 1
+        self.count += 1
+
+
 def framed(bodies: Iterable[bytes], link: Link) -> tuple[bytes, Link]:
     """Frames for bodies that follow a chain's end, as one piece, and the end that the chain has then."""
-    position, previous = link
-    pieces: list[bytes] = []
+    framer = Framer(link)
     for body in bodies:
-        linked = _LINK.pack(position, previous) + body
-        pieces += (_HEAD.pack(MAGIC, len(body), zlib.crc32(linked)), linked)
-        previous = hashlib.sha256(linked).digest()
-        position += 1
-    return b"".join(pieces), Link(position, previous)
+        framer.add(body)
+    return bytes(framer.data), framer.link
 
 
 def scan(data: bytes | mmap.mmap, start: int = 0) -> Iterator[Frame | Damage]:

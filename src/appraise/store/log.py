@@ -1,8 +1,8 @@
 """`PredictionLog`: takes records from whoever serves estimates, and has them in the spool within a set time.
 
-Handing a record over costs a list append. One thread frames what has gathered and writes it, so that a process that is
-killed loses no more than what came since; another has the disk confirm it (group commit), so that a slow disk holds no
-writing up. What is not on the disk yet is bounded: beyond it `append` refuses, and never drops.
+Handing a record over frames it. One thread writes what has gathered, so that a process that is killed loses no more
+than what came since; another has the disk confirm it (group commit), so that a slow disk holds no writing up. What is
+not on the disk yet is bounded: beyond it `append` refuses, and never drops.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Literal
 
 from appraise.errors import LogError, LogFullError
 from appraise.logs import get_logger
+from appraise.store.pending import Batch, Pending
 from appraise.store.records import Served, read_record, record_bytes
 from appraise.store.segments import SegmentWriter, SpoolFolder
 
@@ -25,8 +26,9 @@ _log = get_logger(__name__)
 Mode = Literal["async", "sync", "off"]
 
 _RETRY_SECONDS = 0.5
-#: Records written at a time: some milliseconds of work, after which the event loop gets its turn.
-_PIECE = 1024
+#: Groups that are written, in mode `async`, for each time that the disk is asked to confirm: it takes a fraction of a
+#: millisecond of the processor each time, whatever there is to confirm.
+_GROUPS_CONFIRMED = 4
 _NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
@@ -104,23 +106,26 @@ class PredictionLog:
     def __init__(self, plan: LogPlan) -> None:
         self.plan = plan
         self.folder = SpoolFolder(plan.folder)
-        self._segment: SegmentWriter | None = self.folder.open_segment()
-        self._opened = time.monotonic()
+        self._segment: SegmentWriter | None = None
+        self._opened = 0.0
         self._suspect = False
+        self._pending = Pending()
+        self._following = False
         # Held while the disk confirms, and while one segment gives way to the next.
         self._file_lock = threading.Lock()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._wake = threading.Event()
+        self._hurry = threading.Event()
         self._stop = threading.Event()
         self._abandon = threading.Event()
         self._idle = self._write_ended = False
-        self._waiting: list[bytes] = []
         self._taken = self._written = self._durable = 0
         self._taken_bytes = self._written_bytes = self._durable_bytes = 0
         self._refused = self._withdrawn = self._withdrawn_told = self._failures = 0
         self._trouble: str | None = None
         self._listeners: list[Listener] = []
+        self._go_on()
         self._threads = [
             threading.Thread(target=self._write_loop, name="prediction-log-write", daemon=True),
             threading.Thread(target=self._sync_loop, name="prediction-log-sync", daemon=True),
@@ -142,7 +147,7 @@ class PredictionLog:
                     + (f", and the log cannot be written: {self._trouble}" if self._trouble else ""),
                     hint="try again in a few seconds",
                 )
-            self._waiting.append(body)
+            self._pending.add(body)
             self._taken_bytes += len(body)
             self._taken += 1
             number = self._taken
@@ -183,6 +188,7 @@ class PredictionLog:
         Raises:
             LogError: it is not, after so long, or some was withdrawn since the last call.
         """
+        self._hurry.set()
         with self._changed:
             number = self._taken
             self._changed.wait_for(lambda: self._durable >= number, seconds)
@@ -220,19 +226,21 @@ class PredictionLog:
         """
         self._stop.set()
         self._wake.set()
+        self._hurry.set()
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._abandon.set()
         for thread in self._threads:
             thread.join(1.0)
-        lost = self._taken - self._durable
+        with self._lock:
+            lost, first = self._taken - self._durable, self._pending.first(10)
         if lost:
             _log.error(
                 "predictions were served and could not be logged",
                 records=lost,
                 reason=self._trouble or "the disk is too slow",
-                first=[read_record(body).prediction_id for body in self._waiting[:10]],
+                first=[read_record(body).prediction_id for body in first],
             )
         if not any(thread.is_alive() for thread in self._threads):
             self._give_up_segment()
@@ -242,11 +250,7 @@ class PredictionLog:
         while self._await_records():
             if self.plan.mode == "async":
                 self._stop.wait(self.plan.commit_seconds)
-            with self._changed:
-                batch, self._waiting = self._waiting, []
-            left = self._write(batch)
-            if left:
-                self._waiting = left + self._waiting
+            if not self._write():
                 break
         with self._changed:
             self._write_ended = True
@@ -256,7 +260,7 @@ class PredictionLog:
         """Wait for records; False when there are none and none will come."""
         while True:
             with self._changed:
-                if self._waiting:
+                if self._pending:
                     return True
                 if self._stop.is_set():
                     return False
@@ -265,57 +269,65 @@ class PredictionLog:
             self._wake.clear()
             self._rotate_when_due()
 
-    def _write(self, batch: list[bytes]) -> list[bytes]:
-        """Write a batch, trying for as long as it takes; returns what was given up at the end."""
-        done = 0
-        while done < len(batch):
-            piece = self._piece(batch, done)
+    def _write(self) -> bool:
+        """Write what waits, trying for as long as it takes; False where it was given up at the end."""
+        while True:
+            with self._lock:
+                batch = self._pending.take()
             try:
+                if batch is not None:
+                    self._write_batch(batch)
+                    batch = None
                 self._rotate_when_due()
-                if self._segment is None:
-                    self._segment = self.folder.open_segment()
-                    self._opened = time.monotonic()
-                self._segment.append(piece)
+                with self._lock:
+                    if not self._pending.held_up:
+                        return True
+                self._go_on()
             except (OSError, LogError) as error:
-                if self._write_failed(error, batch[done:]):
-                    return []
+                self._write_failed(error, batch)
                 if self._abandon.wait(_RETRY_SECONDS):
-                    return batch[done:]
-                continue
-            done += len(piece)
-            with self._changed:
-                if self._trouble is not None:
-                    _log.info("the prediction log can be written again")
-                    self._trouble = None
-                self._written += len(piece)
-                self._written_bytes += sum(map(len, piece))
-                self._changed.notify_all()
-        return []
+                    return False
 
-    def _piece(self, batch: list[bytes], start: int) -> list[bytes]:
-        """What is written next: few enough records for a short turn, and no more bytes than make a segment."""
-        size, end = 0, start
-        while end < min(start + _PIECE, len(batch)) and size < self.plan.segment_bytes:
-            size += len(batch[end])
-            end += 1
-        return batch[start:end]
+    def _write_batch(self, batch: Batch) -> None:
+        """Write frames of the segment in hand."""
+        assert self._segment is not None  # noqa: S101  what was framed follows it
+        self._segment.write(batch.frames, batch.link)
+        with self._changed:
+            if self._trouble is not None:
+                _log.info("the prediction log can be written again")
+                self._trouble = None
+            self._written += batch.count
+            self._written_bytes += batch.size
+            self._changed.notify_all()
 
-    def _write_failed(self, error: OSError | LogError, rest: list[bytes]) -> bool:
-        """Note that a write failed; True where its records are withdrawn, because nobody was answered yet."""
+    def _go_on(self) -> None:
+        """Have a segment, and frame for it what waits for one."""
+        if self._segment is None:
+            self._segment = self.folder.open_segment()
+            self._opened = time.monotonic()
+            self._following = False
+        with self._lock:
+            if not self._following:
+                self._pending.follow(self._segment.link, self.plan.segment_bytes - self._segment.size)
+                self._following = True
+            self._pending.frame_some()
+
+    def _write_failed(self, error: OSError | LogError, batch: Batch | None) -> None:
+        """Note that a write failed. In mode `sync` nobody was answered yet, and what waits is withdrawn."""
         number = error.errno if isinstance(error, OSError) else None
         with self._changed:
             self._note_trouble(error.message if isinstance(error, LogError) else error.strerror or str(error))
-            withdraw = self.plan.mode == "sync"
-            if withdraw:
+            self._pending.give_back(batch)
+            self._following = False
+            if self.plan.mode == "sync":
                 # Told before anything can be confirmed beyond them.
-                self._tell(self._written + 1, self._written + len(rest), self._trouble)
-                self._withdrawn += len(rest)
-                self._written += len(rest)
-                self._written_bytes += sum(map(len, rest))
+                self._tell(self._written + 1, self._taken, self._trouble)
+                self._withdrawn += self._taken - self._written
+                self._written, self._written_bytes = self._taken, self._taken_bytes
+                self._pending.withdraw()
                 self._changed.notify_all()
         if number not in _NO_ROOM:
             self._give_up_segment()
-        return withdraw
 
     def _sync_loop(self) -> None:
         while True:
@@ -329,8 +341,9 @@ class PredictionLog:
                 self._durable, self._durable_bytes = target, size
                 self._tell(first, target, reason)
                 self._changed.notify_all()
-            if self.plan.mode == "async":
-                self._stop.wait(self.plan.commit_seconds)
+            if self.plan.mode == "async" and not self._stop.is_set():
+                self._hurry.wait(self.plan.commit_seconds * _GROUPS_CONFIRMED)
+                self._hurry.clear()
 
     def _sync(self) -> str | None:
         """Have the disk confirm; returns why it does not."""
@@ -364,6 +377,11 @@ class PredictionLog:
             return
         old = time.monotonic() - self._opened >= self.plan.segment_seconds
         if old or self._suspect or segment.size >= self.plan.segment_bytes:
+            with self._lock:
+                self._pending.halt()
+                if self._pending.framed:
+                    # It is for this segment, and is written to it first.
+                    return
             self._suspect = False
             self._give_up_segment()
 

@@ -19,7 +19,7 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,23 +120,26 @@ class SegmentWriter:
         self.size = 0
         self._folder = folder
         self._descriptor = descriptor
-        self.append([msgspec.json.encode(header)])
+        self.write(*framed([msgspec.json.encode(header)], self.link))
         self.header_hash = self.link.digest.hex()
 
-    def append(self, bodies: Sequence[bytes]) -> None:
-        """Write records to the end.
+    def write(self, frames: bytes | bytearray, link: Link) -> None:
+        """Write frames to the end.
+
+        Args:
+            frames: those that follow `self.link`.
+            link: the end of the chain with them.
 
         Raises:
             OSError: nothing was written; it may be tried again.
         """
-        piece, link = framed(bodies, self.link)
         try:
-            _write(self._descriptor, piece)
+            _write(self._descriptor, frames)
         except OSError:
             os.ftruncate(self._descriptor, self.size)
             raise
         self.link = link
-        self.size += len(piece)
+        self.size += len(frames)
 
     def sync(self) -> None:
         """Have what was written survive a power cut."""
@@ -394,7 +397,7 @@ def _locked_file(path: Path, flags: int) -> int:
     return descriptor
 
 
-def _write(descriptor: int, data: bytes) -> None:
+def _write(descriptor: int, data: bytes | bytearray) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
