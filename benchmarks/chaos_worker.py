@@ -23,7 +23,7 @@ from confluent_kafka import Consumer, KafkaError, Message
 from appraise import logs
 from appraise.errors import MessageError
 from appraise.jobs.scoring import stopped_by_signals
-from appraise.serving.streaming.answering import prediction_id
+from appraise.serving.streaming.answering import prediction_ids
 from appraise.serving.streaming.clients import KafkaConfig
 from appraise.serving.streaming.deadletters import dead_letter_headers
 from appraise.serving.streaming.failures import AbortedError
@@ -65,7 +65,7 @@ class StandIn:
                 target = self._topics.dead_letters(self._topics.requests)
                 outputs.append(Output(target, partition, message.key(), message.value(), headers))
             else:
-                identity = prediction_id(topic, partition, offset, message.timestamp()[1])
+                (identity,) = prediction_ids(topic, [partition], [offset], [message.timestamp()[1]])
                 body = json.dumps({"request_id": request.request_id, "prediction_id": identity}).encode()
                 outputs.append(Output(self._topics.predictions, partition, message.key(), body, None))
         return Answers(outputs, dead, [message.timestamp()[1] for message in messages])

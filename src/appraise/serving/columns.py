@@ -1,27 +1,29 @@
-"""Many rows checked together, column by column: a tenth of the time of row by row, where nothing is wrong with them.
+"""Many rows read from JSON and checked column by column: a fraction of the time of row by row.
 
-`RowChecker` says what is wrong with a row. Here it is only found out that nothing is; whatever cannot be accepted at a
-glance is left to it.
+`RowChecker` says what is wrong with a row. Here a decoder that is compiled from the spec takes the rows that are as
+most are; whatever it does not take, for good or ill, is left to a closer look.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from itertools import compress
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
+from numpy.typing import NDArray
 
 from appraise.datasets.spec import Column, DatasetSpec
 from appraise.features.vocabulary import Values
 from appraise.serving.rows import OPERATORS, is_date
 
-_NUMBERS = frozenset((float, int))
-_NONE = type(None)
+_TEXTS = ("category", "identifier", "text", "date")
 
 
-class ColumnChecker:
-    """Accepts rows by a spec: no row that `RowChecker` would refuse, and most that it would not.
+class ColumnReader:
+    """Reads rows by a spec: none that `RowChecker` would refuse, and most that it would not.
 
     Args:
         spec: the dataset.
@@ -29,73 +31,99 @@ class ColumnChecker:
 
     def __init__(self, spec: DatasetSpec) -> None:
         self._columns = spec.inputs
-        self._names = frozenset(column.name for column in spec.inputs)
+        names = {column.name for column in spec.inputs}
         numbers = {column.name for column in spec.inputs if column.kind in ("number", "integer")}
         # The price is not read; rules that are not about numbers alone are left to the checker of rows.
-        self._rules = tuple(rule for rule in spec.rules if {rule.left, rule.right} & self._names)
-        self._simple = all(rule.left in numbers and _is_number(rule.right, numbers) for rule in self._rules)
+        self._rules = tuple(rule for rule in spec.rules if {rule.left, rule.right} & names)
+        self._simple = all(
+            rule.left in numbers and (rule.right in numbers or not isinstance(rule.right, str)) for rule in self._rules
+        )
+        # Two around each name, two around each text.
+        self._quotes = sum(4 if column.kind in _TEXTS else 2 for column in self._columns)
+        fields = [(f"field_{number}", *_field(column)) for number, column in enumerate(self._columns)]
+        row = msgspec.defstruct("Row", fields, forbid_unknown_fields=True, kw_only=True, gc=False)
+        self._decoder = msgspec.json.Decoder(row)
 
-    def accepted(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Values] | None:
-        """The rows as columns, as `Vocabulary.encode` takes them; None where any of them needs a closer look."""
-        if not self._simple:
-            return None
-        width = len(self._columns)
-        for row in rows:
-            if type(row) is not dict or (len(row) != width and not row.keys() <= self._names):
-                return None
-        columns: dict[str, Values] = {}
-        try:
-            for column in self._columns:
-                values = _values(column, rows)
-                if values is None:
-                    return None
-                columns[column.name] = values
-        except (KeyError, OverflowError):
-            return None
-        return columns if self._rules_hold(columns) else None
+    def read(self, rows: Sequence[msgspec.Raw], quotes: Sequence[int]) -> tuple[list[int], dict[str, Values]]:
+        """Read rows, and see that nothing is wrong with them.
 
-    def _rules_hold(self, columns: Mapping[str, Values]) -> bool:
+        Args:
+            rows: JSON objects without escapes.
+            quotes: how many quotation marks each has: a key that is there twice has more than belong to what came out.
+
+        Returns:
+            The positions of the rows that were accepted, in their order, and these rows as columns, as
+            `Vocabulary.encode` takes them.
+        """
+        decode, values_of = self._decoder.decode, msgspec.structs.astuple
+        places: list[int] = []
+        found: list[tuple[Any, ...]] = []
+        for place, row in enumerate(rows if self._simple else ()):
+            try:
+                found.append(values_of(decode(row)))
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                continue
+            places.append(place)
+        if not found:
+            return [], {}
+        left = np.array(quotes)[places] - self._quotes
+        good = np.ones(len(found), np.bool_)
+        columns = {
+            column.name: _checked(column, values, left, good)
+            for column, values in zip(self._columns, zip(*found, strict=True), strict=True)
+        }
+        good &= left == 0
+        self._see_rules(columns, good)
+        if good.all():
+            return places, columns
+        return list(compress(places, good)), {name: _chosen(values, good) for name, values in columns.items()}
+
+    def _see_rules(self, columns: dict[str, Values], good: NDArray[np.bool_]) -> None:
         for rule in self._rules:
             left = np.asarray(columns[rule.left])
             right = np.asarray(columns[rule.right] if isinstance(rule.right, str) else rule.right, np.float64)
-            if not (OPERATORS[rule.operator](left, right) | np.isnan(left) | np.isnan(right)).all():
-                return False
-        return True
+            good &= OPERATORS[rule.operator](left, right) | np.isnan(left) | np.isnan(right)
 
 
-def _is_number(operand: str | float, numbers: set[str]) -> bool:
-    return operand in numbers if isinstance(operand, str) else True
-
-
-def _values(column: Column, rows: Sequence[Mapping[str, Any]]) -> Values | None:
-    """One column, None where a value needs a closer look; raises KeyError where a required one is missing."""
-    name = column.name
-    missing = column.optional or column.role == "sale_date"
-    values = [row.get(name) for row in rows] if missing else [row[name] for row in rows]
-    kinds = set(map(type, values))
-    if missing:
-        kinds.discard(_NONE)
+def _field(column: Column) -> tuple[Any, ...]:
+    """Type and default of a column's field, for the decoder."""
+    kind: Any
     match column.kind:
         case "number" | "integer":
-            return _numbers(column, values) if kinds <= _NUMBERS else None
+            kind = Annotated[float, msgspec.Meta(ge=column.minimum, le=column.maximum)]
         case "boolean":
-            return values if kinds <= {bool} else None
+            kind = bool
         case "date":
-            dates = kinds <= {str} and all(value is None or is_date(value) for value in set(values))
-            return values if dates else None
+            kind = str
         case _:
-            known = kinds <= {str} and (column.levels is None or set(values) <= {None, *column.levels})
-            return values if known else None
+            kind = str if column.levels is None else Literal[column.levels]
+    if _may_be_missing(column):
+        return kind | None | UnsetType, msgspec.field(default=UNSET, name=column.name)
+    return kind, msgspec.field(name=column.name)
 
 
-def _numbers(column: Column, values: list[Any]) -> Values | None:
-    array = np.array(values, np.float64)
-    low = -math.inf if column.minimum is None else column.minimum
-    high = math.inf if column.maximum is None else column.maximum
-    with np.errstate(invalid="ignore"):
-        if ((array < low) | (array > high) | np.isinf(array)).any():
-            return None
-        if column.kind == "integer" and (array != np.floor(array))[~np.isnan(array)].any():
-            return None
-    # None became NaN; a NaN that was sent is not a missing value.
-    return array if np.count_nonzero(np.isnan(array)) == values.count(None) else None
+def _may_be_missing(column: Column) -> bool:
+    return column.optional or column.role == "sale_date"
+
+
+def _checked(column: Column, values: Sequence[Any], left: NDArray[np.int64], good: NDArray[np.bool_]) -> Values:
+    """The values of a column; takes note of quotation marks that are not there, and of rows that need a closer look."""
+    if _may_be_missing(column):
+        unset = np.array([value is UNSET for value in values])
+        values = [None if value is UNSET else value for value in values]
+        left += 2 * unset
+        if column.kind in _TEXTS:
+            left += 2 * np.array([value is None for value in values])
+    if column.kind == "date":
+        known = {value: value is None or is_date(value) for value in set(values)}
+        good &= np.array([known[value] for value in values])
+    if column.kind not in ("number", "integer"):
+        return values
+    numbers = np.array(values, np.float64)
+    if column.kind == "integer":
+        good &= (numbers == np.floor(numbers)) | np.isnan(numbers)
+    return numbers
+
+
+def _chosen(values: Values, good: NDArray[np.bool_]) -> Values:
+    return values[good] if isinstance(values, np.ndarray) else list(compress(values, good))

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import uuid
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
 
 from appraise.errors import AppraiseError, LogFullError, MessageError, UnknownModelError
-from appraise.features.vocabulary import Values
 from appraise.logs import get_logger
-from appraise.serving.batching import Answer, answers_of
-from appraise.serving.columns import ColumnChecker
+from appraise.serving.batching import answers_of, value_rows
+from appraise.serving.columns import ColumnReader
 from appraise.serving.models import Lineup, LoadedModel
-from appraise.serving.predictor import Estimates, joined
+from appraise.serving.predictor import DEFAULT_LEVEL, Estimates
 from appraise.serving.streaming.deadletters import Header, dead_letter_headers, headers_of, left_out
-from appraise.serving.streaming.messages import Interval, Prediction, PriceRequest, decode_request, encode, refused
-from appraise.serving.streaming.reading import place_of
+from appraise.serving.streaming.messages import Interval, Prediction, decode_request, encode, plain_request, refused
 from appraise.serving.streaming.scoring import Answers, Output
 
 if TYPE_CHECKING:
@@ -32,22 +32,50 @@ _PASSED_ON = ("traceparent", "tracestate", "baggage", "b3", "correlation_id", "c
 _PREFIX = "x-"
 #: Seconds that the log may take to make room.
 _LOG_SECONDS = 10.0
-_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "appraise:kafka").bytes
-#: Characters of a version 5 UUID that hold the variant, by the digit that the hash has there.
-_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+#: Where the hexadecimal digits of a UUID stand among its 36 characters.
+_DIGITS = [place for place in range(36) if place not in (8, 13, 18, 23)]
 
 
 class _Asked(NamedTuple):
-    """A request that could be read, and its place in the batch."""
+    """A request that could be read.
+
+    Attributes:
+        place: its message's place in the batch.
+        request_id: what the client calls it.
+        features: the home, as JSON or as values.
+        quotes: quotation marks that its JSON may have.
+    """
 
     place: int
-    request: PriceRequest
+    request_id: str | None
+    features: Any
+    quotes: int = 0
 
 
-class _Refused(NamedTuple):
-    place: int
-    error: AppraiseError
-    stage: str
+#: Requests that are valued together, by dataset and level.
+_Groups = dict[tuple[str | None, float], list[_Asked]]
+
+
+class _Batch:
+    """Messages of one topic, and what each comes to.
+
+    Attributes:
+        outputs: the prediction or the dead letter of each message, None until it is there.
+        dead_letters: how many of them are dead letters.
+    """
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self.messages = messages
+        self.topic = cast("str", messages[0].topic())
+        self.partitions = cast("list[int]", [message.partition() for message in messages])
+        self.offsets = cast("list[int]", [message.offset() for message in messages])
+        self.created_ms = [message.timestamp()[1] for message in messages]
+        self.outputs: list[Output | None] = [None] * len(messages)
+        self.dead_letters = 0
+
+    def where(self, place: int) -> str:
+        """The place of a message in Kafka."""
+        return f"{self.topic}/{self.partitions[place]}/{self.offsets[place]}"
 
 
 class Answerer:
@@ -76,36 +104,30 @@ class Answerer:
         self._dataset = dataset
         self._log = log
         self._largest_dead_letter: int | None = None
-        self._checker: tuple[str, ColumnChecker] | None = None
+        self._readers: dict[str, ColumnReader] = {}
 
     def answer(self, messages: Sequence[Message]) -> Answers:
-        """The predictions and dead letters of a batch, its predictions handed to the log.
+        """The predictions and dead letters of a batch of one topic, its predictions handed to the log.
 
         Raises:
             LogError: the log takes no more.
         """
-        lineup = self._lineup()
-        outputs: list[Output | None] = [None] * len(messages)
-        dead = 0
-        groups: dict[tuple[str | None, float], list[_Asked]] = {}
+        lineup, batch = self._lineup(), _Batch(messages)
+        groups: _Groups = {}
+        closer: list[int] = []
         for place, message in enumerate(messages):
-            try:
-                request = decode_request(message.value())
-            except MessageError as error:
-                outputs[place] = self._refuse(message, error, "decode")
-                dead += 1
-            except Exception as error:  # noqa: BLE001
-                # Whatever it is, it belongs to this message, and the partition goes on.
-                _log.exception("a message could not be read", offset=message.offset(), partition=message.partition())
-                reason = MessageError(f"the message cannot be read: {type(error).__name__}: {error}")
-                outputs[place] = self._refuse(message, reason, "decode")
-                dead += 1
-            else:
-                groups.setdefault((request.dataset, request.level), []).append(_Asked(place, request))
-        for (dataset, level), asked in groups.items():
-            dead += self._answer_group(lineup, dataset, level, asked, messages, outputs)
-        created = [message.timestamp()[1] for message in messages]
-        return Answers([output for output in outputs if output is not None], dead, created)
+            plain = plain_request(message.value() or b"")
+            if plain is None:
+                closer.append(place)
+                continue
+            request, quotes = plain
+            asked = _Asked(place, request.request_id, request.features, quotes)
+            groups.setdefault((request.dataset, request.level or DEFAULT_LEVEL), []).append(asked)
+        for (dataset, level), group in groups.items():
+            closer += self._answer_plain(lineup, dataset, level, group, batch)
+        self._answer_closely(lineup, closer, batch)
+        outputs = [output for output in batch.outputs if output is not None]
+        return Answers(outputs, batch.dead_letters, batch.created_ms)
 
     def settle(self, seconds: float) -> None:
         """Wait until the log has every prediction that was handed to it.
@@ -123,29 +145,57 @@ class Answerer:
             self._largest_dead_letter = max(sizes) - 1
             _log.warning("dead letters of this size go without their value", size=max(sizes))
 
-    def _answer_group(
-        self,
-        lineup: Lineup,
-        dataset: str | None,
-        level: float,
-        asked: Sequence[_Asked],
-        messages: Sequence[Message],
-        outputs: list[Output | None],
-    ) -> int:
-        """Answer requests of one dataset and level; returns how many were refused."""
+    def _answer_plain(
+        self, lineup: Lineup, dataset: str | None, level: float, group: list[_Asked], batch: _Batch
+    ) -> list[int]:
+        """Answer requests as most are; returns the places of those that need a closer look."""
+        everyone = [one.place for one in group]
         try:
             model = self._model(lineup, dataset)
-        except UnknownModelError as error:
-            for one in asked:
-                outputs[one.place] = self._refuse(messages[one.place], error, "check")
-            return len(asked)
-        asked, estimates, bad = self._valued(model, level, asked)
-        for place, reason, stage in bad:
-            outputs[place] = self._refuse(messages[place], reason, stage)
-        if estimates is None:
-            return len(bad)
-        self._write(model, level, asked, answers_of(estimates), messages, outputs)
-        return len(bad)
+        except UnknownModelError:
+            return everyone
+        taken, columns = self._reader(model).read([one.features for one in group], [one.quotes for one in group])
+        if not taken:
+            return everyone
+        estimates = _tried(lambda: model.predictor.predict_columns(columns, level=level))
+        if not isinstance(estimates, Estimates):
+            _log.error("a batch could not be valued, and is valued row by row", exc_info=estimates, rows=len(taken))
+            return everyone
+        if len(taken) == len(group):
+            self._write(model, estimates, group, batch)
+            return []
+        self._write(model, estimates, [group[number] for number in taken], batch)
+        return list(set(everyone) - {group[number].place for number in taken})
+
+    def _answer_closely(self, lineup: Lineup, places: Sequence[int], batch: _Batch) -> None:
+        """Answer or refuse requests one by one, with the reason."""
+        groups: dict[tuple[str, float], tuple[LoadedModel, list[_Asked]]] = {}
+        for place in sorted(places):
+            stage = "decode"
+            try:
+                request = decode_request(batch.messages[place].value())
+                stage = "check"
+                model = self._model(lineup, request.dataset)
+                _check(model, request.features)
+            except (MessageError, UnknownModelError) as error:
+                self._refuse(place, error, stage, batch)
+            else:
+                _, group = groups.setdefault((model.digest, request.level), (model, []))
+                group.append(_Asked(place, request.request_id, request.features))
+        for (_, level), (model, group) in groups.items():
+            self._answer_rows(model, level, group, batch)
+
+    def _answer_rows(self, model: LoadedModel, level: float, group: Sequence[_Asked], batch: _Batch) -> None:
+        """Answer requests that were checked; one that the model fails on is refused, and holds up nobody else."""
+        estimates = _tried(lambda: value_rows(model, [one.features for one in group], level))
+        if isinstance(estimates, Estimates):
+            self._write(model, estimates, group, batch)
+        elif len(group) > 1:
+            for one in group:
+                self._answer_rows(model, level, [one], batch)
+        else:
+            reason = f"{model.name} {model.version} failed on it: {type(estimates).__name__}: {estimates}"
+            self._refuse(group[0].place, MessageError(reason), "predict", batch)
 
     def _model(self, lineup: Lineup, dataset: str | None) -> LoadedModel:
         wanted = dataset or self._dataset or lineup.default
@@ -159,143 +209,108 @@ class Answerer:
             return found
         raise UnknownModelError(f"the champion of {wanted} is not in memory")
 
-    def _valued(
-        self, model: LoadedModel, level: float, asked: Sequence[_Asked]
-    ) -> tuple[Sequence[_Asked], Estimates | None, list[_Refused]]:
-        """The requests that could be valued, their estimates, and why the others could not."""
-        predictor = model.predictor
-        columns = self._columns(model, asked)
-        try:
-            if columns is not None:
-                return asked, predictor.predict_columns(columns, level=level), []
-            good: list[_Asked] = []
-            bad: list[_Refused] = []
-            for one in asked:
-                error = _problem(model, one.request)
-                if error is None:
-                    good.append(one)
-                else:
-                    bad.append(_Refused(one.place, error, "check"))
-            if not good:
-                return good, None, bad
-            rows = [one.request.features for one in good]
-            return good, predictor.value(predictor.vocabulary.encode_rows(rows), level=level), bad
-        except Exception:  # noqa: BLE001  whatever it is belongs to some of the rows
-            _log.exception("a batch could not be valued, and is valued row by row", rows=len(asked))
-            return _one_by_one(model, level, asked)
+    def _reader(self, model: LoadedModel) -> ColumnReader:
+        reader = self._readers.get(model.digest)
+        if reader is None:
+            reader = self._readers[model.digest] = ColumnReader(model.spec)
+        return reader
 
-    def _columns(self, model: LoadedModel, asked: Sequence[_Asked]) -> dict[str, Values] | None:
-        """The rows as columns, where none of them is refused; None where a closer look is needed."""
-        if self._checker is None or self._checker[0] != model.digest:
-            self._checker = model.digest, ColumnChecker(model.spec)
-        return self._checker[1].accepted([one.request.features for one in asked])
-
-    def _write(
-        self,
-        model: LoadedModel,
-        level: float,
-        asked: Sequence[_Asked],
-        answers: Sequence[Answer],
-        messages: Sequence[Message],
-        outputs: list[Output | None],
-    ) -> None:
-        """Put the predictions where they belong, and hand them to the log."""
-        name, version, currency, unit = model.name, model.version, model.spec.currency, model.spec.price_unit
+    def _write(self, model: LoadedModel, estimates: Estimates, group: Sequence[_Asked], batch: _Batch) -> None:
+        """Put predictions where they belong, and hand them to the log."""
+        places = [one.place for one in group]
+        partitions = [batch.partitions[place] for place in places]
+        offsets = [batch.offsets[place] for place in places]
+        created_ms = [batch.created_ms[place] for place in places]
         now = dt.datetime.now(tz=dt.UTC).isoformat(timespec="milliseconds")
-        log = None if self._log is None else self._keep
-        for (place, request), (estimate, lower, upper, confidence, warnings) in zip(asked, answers, strict=True):
-            message = messages[place]
-            topic, partition, offset = place_of(message)
-            prediction = Prediction(
-                estimate,
-                prediction_id(topic, partition, offset, message.timestamp()[1]),
-                request.request_id or f"{topic}/{partition}/{offset}",
-                name,
-                version,
-                now,
-                Interval(lower, upper, level),
-                confidence,
-                warnings,
-                request.features,
-                currency,
-                unit,
-            )
-            value = encode(prediction)
-            if log is not None:
-                log(value)
-            headers = passed_on(headers_of(message))
-            outputs[place] = Output(self._predictions, partition, _key(message), value, headers)
+        estimate, lower, upper, confidence, warnings = zip(*answers_of(estimates), strict=True)
+        predictions = map(
+            Prediction,
+            estimate,
+            prediction_ids(batch.topic, partitions, offsets, created_ms),
+            [one.request_id or batch.where(one.place) for one in group],
+            repeat(model.name),
+            repeat(model.version),
+            repeat(now),
+            map(Interval, lower, upper, repeat(estimates.level)),
+            confidence,
+            warnings,
+            [one.features for one in group],
+            repeat(model.spec.currency),
+            repeat(model.spec.price_unit),
+        )
+        values = list(map(encode, predictions))
+        self._keep(values)
+        topic, outputs = self._predictions, batch.outputs
+        for place, partition, value in zip(places, partitions, values, strict=True):
+            message = batch.messages[place]
+            headers = message.headers()
+            passed = passed_on(headers_of(message)) if headers else None
+            outputs[place] = Output(topic, partition, message.key(), value, passed)
 
-    def _keep(self, record: bytes) -> None:
-        """Hand a prediction to the log, and wait for room where it has none."""
+    def _keep(self, records: Sequence[bytes]) -> None:
+        """Hand predictions to the log, and wait for room where it has none."""
         if self._log is None:
             return
-        try:
-            self._log.append(record)
-        except LogFullError:
-            self._log.flush(seconds=_LOG_SECONDS)
-            self._log.append(record)
+        for record in records:
+            try:
+                self._log.append(record)
+            except LogFullError:
+                self._log.flush(seconds=_LOG_SECONDS)
+                self._log.append(record)
 
-    def _refuse(self, message: Message, error: AppraiseError, stage: str) -> Output:
+    def _refuse(self, place: int, error: AppraiseError, stage: str, batch: _Batch) -> None:
+        message = batch.messages[place]
         headers = dead_letter_headers(message, error, stage=stage)
         value = message.value()
         largest = self._largest_dead_letter
         if value is not None and largest is not None and len(value) > largest:
             headers.append(left_out(len(value)))
             value = None
-        return Output(self._dead_letters, place_of(message)[1], _key(message), value, headers)
+        batch.outputs[place] = Output(self._dead_letters, batch.partitions[place], message.key(), value, headers)
+        batch.dead_letters += 1
 
 
-def prediction_id(topic: str, partition: int, offset: int, created_ms: int) -> str:
-    """The id of the prediction for one request: its version 5 UUID, the same however often the request is read.
+def prediction_ids(
+    topic: str, partitions: Sequence[int], offsets: Sequence[int], created_ms: Sequence[int]
+) -> list[str]:
+    """The ids of the predictions for requests of a topic, the same however often a request is read.
 
-    The time when the request was produced is part of it, for a topic that was made anew counts from 0 again.
+    Each is a UUID of version 8 (RFC 9562): 48 bits of when the request was produced, as in version 7, 34 of a hash of
+    topic and partition, 40 of the offset. The time is part of it, for a topic that was made anew counts from 0 again.
     """
-    name = f"{topic}/{partition}/{offset}/{created_ms}".encode()
-    # What uuid.uuid5 does, without the object.
-    digest = hashlib.sha1(_NAMESPACE + name, usedforsecurity=False).hexdigest()
-    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{_VARIANT[digest[16]]}{digest[17:20]}-{digest[20:32]}"
+    hashes = {
+        partition: int.from_bytes(hashlib.sha256(f"{topic}/{partition}".encode()).digest()[:5]) >> 6
+        for partition in set(partitions)
+    }
+    origin = np.array([hashes[partition] for partition in partitions], np.uint64)
+    created = np.array(created_ms, np.int64).astype(np.uint64)
+    words = np.empty((len(partitions), 2), ">u8")
+    words[:, 0] = (created << 16) | 0x8000 | (origin >> 22)
+    words[:, 1] = (1 << 63) | ((origin & 0x3FFFFF) << 40) | (np.array(offsets, np.uint64) & 0xFFFFFFFFFF)
+    text = np.full((len(partitions), 36), ord("-"), np.uint8)
+    text[:, _DIGITS] = np.frombuffer(words.tobytes().hex().encode(), np.uint8).reshape(-1, 32)
+    joined = text.tobytes().decode()
+    return [joined[start : start + 36] for start in range(0, len(joined), 36)]
 
 
 def passed_on(headers: Sequence[Header]) -> list[Header] | None:
     """The headers of a request that its answer carries on; None where there are none."""
-    if not headers:
-        return None
     return [one for one in headers if (name := one[0].lower()) in _PASSED_ON or name.startswith(_PREFIX)] or None
 
 
-def _key(message: Message) -> bytes | None:
-    key = message.key()
-    return key.encode() if isinstance(key, str) else key
-
-
-def _problem(model: LoadedModel, request: PriceRequest) -> MessageError | None:
-    """Why a row is refused, None where it is not."""
+def _check(model: LoadedModel, row: dict[str, Any]) -> None:
+    """Raises MessageError where a row is refused."""
     try:
-        problems = model.predictor.checker.problems([request.features])
-    except OverflowError:
-        return MessageError("a whole number of the row is larger than any float")
-    return refused(problems) if problems else None
+        problems = model.predictor.checker.problems([row])
+    except OverflowError as error:
+        raise MessageError("a whole number of the row is larger than any float") from error
+    if problems:
+        raise refused(problems)
 
 
-def _one_by_one(
-    model: LoadedModel, level: float, asked: Sequence[_Asked]
-) -> tuple[Sequence[_Asked], Estimates | None, list[_Refused]]:
-    """The rows that the model can value at all: one that fails alone is refused, and holds up nobody else."""
-    vocabulary = model.predictor.vocabulary
-    good: list[_Asked] = []
-    estimates: list[Estimates] = []
-    bad: list[_Refused] = []
-    for one in asked:
-        try:
-            problem = _problem(model, one.request)
-            if problem is not None:
-                bad.append(_Refused(one.place, problem, "check"))
-                continue
-            estimates.append(model.predictor.value(vocabulary.encode_rows([one.request.features]), level=level))
-        except Exception as error:  # noqa: BLE001  whatever it is, it belongs to this row
-            reason = MessageError(f"{model.name} {model.version} failed on it: {type(error).__name__}: {error}")
-            bad.append(_Refused(one.place, reason, "predict"))
-        else:
-            good.append(one)
-    return good, joined(estimates) if good else None, bad
+def _tried(value: Callable[[], Estimates]) -> Estimates | Exception:
+    """Estimates, or what the model met."""
+    try:
+        return value()
+    except Exception as error:  # noqa: BLE001  a model may fail in any way; raised, its request would be read for ever
+        return error
