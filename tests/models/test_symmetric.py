@@ -108,10 +108,11 @@ def test_trees_that_could_not_grow_deep(grow: Callable[..., Grown], rows: int) -
     _assert_equal(grow(X, y, depth=8), X)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 63, 64, 65, 128, 130])
+@pytest.mark.parametrize("rows", [1, 2, 63, 64, 65, 128, 130, 256, 300])
 def test_a_single_row_equals_that_row_in_a_batch_to_the_bit(grow: Callable[..., Grown], rows: int) -> None:
-    X, y = _sales(200)
-    trees, _ = grow(X, y, depth=6)
+    X, y = _sales(300)
+    # One and two more trees than are added together.
+    trees, _ = grow(X, y, depth=6, iterations=41 + rows % 2)
     batch = trees.predict(X[:rows])
     assert batch.shape == (rows,)
     for row in range(rows):

@@ -18,8 +18,11 @@ from appraise.features.state import State
 #: Levels a tree may have: a leaf's number fits a byte.
 MAX_DEPTH = 8
 
-#: Rows evaluated together.
-_BLOCK = 64
+#: Rows evaluated together, and where there are many.
+_BLOCK, _WIDE_BLOCK = 64, 256
+
+#: Trees whose leaves are added in one pass over the rows of a wide block: each sum is read and written once for them.
+_TOGETHER = 4
 
 #: Fewer rows than this are quicker one by one.
 _LEAST_BLOCK = 3
@@ -124,6 +127,9 @@ def _evaluate(  # type: ignore[no-untyped-def]
         for row in range(X.shape[0]):
             out[row] += _one_row(column, border, first_border, question_feature, question_bin, leaf, X[row])
         return
+    if X.shape[0] > _BLOCK:
+        _evaluate_many(column, border, first_border, question_feature, question_bin, leaf, X, out)
+        return
     trees, depth = question_feature.shape
     bins = _aligned(column.shape[0] * _BLOCK).reshape(-1, _BLOCK)
     values = _aligned(4 * _BLOCK).view(np.float32)
@@ -148,6 +154,44 @@ def _evaluate(  # type: ignore[no-untyped-def]
             leaves = leaf[tree]
             for row in range(size):
                 out[start + row] += leaves[number[row]]
+
+
+@njit(cache=True, nogil=True)
+def _evaluate_many(  # type: ignore[no-untyped-def]
+    column, border, first_border, question_feature, question_bin, leaf, X, out
+):
+    trees, depth = question_feature.shape
+    bins = _aligned(column.shape[0] * _WIDE_BLOCK).reshape(-1, _WIDE_BLOCK)
+    values = _aligned(4 * _WIDE_BLOCK).view(np.float32)
+    above = _aligned(4 * _WIDE_BLOCK).view(np.int32)
+    numbers = _aligned(_TOGETHER * _WIDE_BLOCK).reshape(-1, _WIDE_BLOCK)
+    for start in range(0, X.shape[0], _WIDE_BLOCK):
+        size = min(_WIDE_BLOCK, X.shape[0] - start)
+        # Whole lines: rows beyond the last are whatever was there, and nobody reads what comes of them.
+        width = (size + _LINE - 1) // _LINE * _LINE
+        _count(column, border, first_border, X[start : start + size], values, above, bins)
+        sums = out[start : start + size]
+        for first in range(0, trees, _TOGETHER):
+            count = min(_TOGETHER, trees - first)
+            for place in range(count):
+                number = numbers[place]
+                for row in range(width):
+                    number[row] = 0
+                for level in range(depth):
+                    line = bins[question_feature[first + place, level]]
+                    limit_bin = question_bin[first + place, level]
+                    bit = np.uint8(1 << level)
+                    for row in range(width):
+                        number[row] |= bit if line[row] > limit_bin else np.uint8(0)
+            if count == _TOGETHER:
+                a, b, c, d = leaf[first], leaf[first + 1], leaf[first + 2], leaf[first + 3]
+                of_a, of_b, of_c, of_d = numbers[0], numbers[1], numbers[2], numbers[3]
+                for row in range(size):
+                    sums[row] = sums[row] + a[of_a[row]] + b[of_b[row]] + c[of_c[row]] + d[of_d[row]]
+            else:
+                for place in range(count):
+                    for row in range(size):
+                        sums[row] += leaf[first + place, numbers[place, row]]
 
 
 @njit(cache=True, nogil=True)
@@ -180,15 +224,16 @@ def _search(column, border, first_border, X, bins):  # type: ignore[no-untyped-d
 @njit(cache=True, nogil=True)
 def _count(column, border, first_border, X, values, above, bins):  # type: ignore[no-untyped-def]
     """The same for many rows: all borders are counted, without a branch."""
+    width = bins.shape[1]
     for feature in range(column.shape[0]):
         for row in range(X.shape[0]):
             values[row] = X[row, column[feature]]
         above[:] = 0
         for i in range(first_border[feature], first_border[feature + 1]):
             limit = border[i]
-            for row in range(_BLOCK):
+            for row in range(width):
                 above[row] += values[row] > limit
-        for row in range(_BLOCK):
+        for row in range(width):
             bins[feature, row] = above[row]
 
 
