@@ -1,4 +1,4 @@
-"""A hook for Schemathesis: rules across fields, which JSON Schema cannot say and `x-rules` in the document does.
+"""Hooks for Schemathesis: what JSON Schema cannot say, and `x-rules`, `x-stored`, `x-tensors` in the document do.
 
 SCHEMATHESIS_HOOKS=tests/serving/rest/openapi_rules.py schemathesis run http://127.0.0.1:8000/openapi.json --checks all
 """
@@ -20,6 +20,8 @@ _OPERATORS = {
 _rules: list[dict[str, Any]] = []
 _stored: list[set[str]] = []
 _positions: list[list[str]] = []
+#: Tensors that are accepted, by the path that takes them.
+_tensors: dict[str, list[dict[str, Any]]] = {}
 
 
 @schemathesis.hook
@@ -32,6 +34,10 @@ def after_load_schema(_context, schema):
         by_position = part.get("properties", {}).get("features_for_prediction")
         if by_position:
             _positions.append(by_position["x-fields"])
+    for path, operations in schema.raw_schema["paths"].items():
+        if path.startswith("/v2/") and "post" in operations:
+            body = operations["post"]["requestBody"]["content"]["application/json"]
+            _tensors[path] = body["example"]["inputs"]
 
 
 @schemathesis.hook
@@ -41,6 +47,24 @@ def filter_body(_context, body):
         return True
     rows = [body, *_by_name(body.get("features_for_prediction"))]
     return not (_not_yet(body) or _needs_a_user(body) or any(_broken(row, rule) for row in rows for rule in _rules))
+
+
+@schemathesis.hook
+def map_case(_context, case):
+    """Make tensors one home: each of them there once, and of one value; what is to be refused stays as it is."""
+    known = _tensors.get(case.operation.path)
+    if known is None or not case.meta.generation.mode.is_positive or not isinstance(case.body, dict):
+        return case
+    given = {tensor["name"]: tensor for tensor in case.body["inputs"]}
+    made = [_of_one_home({**tensor, **given.get(tensor["name"], {})}) for tensor in known]
+    row = {tensor["name"]: tensor["data"][0] for tensor in made}
+    case.body["inputs"] = known if any(_broken(row, rule) for rule in _rules) else made
+    return case
+
+
+def _of_one_home(tensor: dict[str, Any]) -> dict[str, Any]:
+    value = tensor["data"][0]
+    return {**tensor, "shape": [1] * len(tensor["shape"]), "data": value if isinstance(value, list) else [value]}
 
 
 def _needs_a_user(body: dict[str, Any]) -> bool:

@@ -70,6 +70,11 @@ def test_infer_gives_what_predict_gives(server, row):
             "HouseAge: must not be missing",
         ),
         ("/v2/models/california/infer", {"outputs": [{"name": "price"}]}, 400, "received 'price'"),
+        ("/v2/models/california/infer", {"outputs": ["estimate"]}, 400, "received 'estimate'"),
+        ("/v2/models/california/infer", {"outputs": {"name": "estimate"}}, 400, "must be an array"),
+        ("/v2/models/california/infer", {"id": 7}, 400, "the id must be a text, received 7"),
+        ("/v2/models/california/explain", {}, 404, "nothing at"),
+        ("/v2/models/california", {}, 405, "does not take POST"),
     ],
 )
 def test_errors_have_the_shape_of_the_protocol(server, row, path, change, status, said):

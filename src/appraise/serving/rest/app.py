@@ -244,7 +244,7 @@ def _route(method: str, path: str, endpoint: Endpoint) -> Route:
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:
-    """What Starlette says of unknown paths and wrong methods, as a problem document."""
+    """What Starlette says of unknown paths and wrong methods, as the service tells errors."""
     status = HTTPStatus(error.status_code) if isinstance(error, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
@@ -252,6 +252,7 @@ async def _not_routed(request: Request, error: Exception) -> Response:
         hint = f"it takes {headers.get('Allow', 'other methods')}"
     else:
         detail, hint = f"there is nothing at {request.url.path[:200]!r}", "the routes are listed at /docs"
-    reply = Refusal(status, detail, hint=hint).reply()
+    told = tell if request.url.path.startswith("/v2/") else Refusal.reply
+    reply = told(Refusal(status, detail, hint=hint))
     headers |= {name.decode(): value.decode() for name, value in reply.security}
     return Response(reply.body, reply.status, headers, media_type=reply.media_type.decode())

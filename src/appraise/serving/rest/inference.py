@@ -14,29 +14,37 @@ import msgspec
 
 from appraise import __version__
 from appraise.datasets.constraints import shown
-from appraise.datasets.spec import Column
 from appraise.serving.batching import Overloaded, value_rows
 from appraise.serving.models import LoadedModel
 from appraise.serving.rest import tensors
 from appraise.serving.rest.codec import decode_object
 from appraise.serving.rest.http import Receive, Reply, Scope, header
+from appraise.serving.rest.inference_schema import (
+    NUMBERS,
+    OUTPUTS,
+    TEXTS,
+    InferenceProblem,
+    Live,
+    ModelKind,
+    ModelReady,
+    Ready,
+    Server,
+    TensorKind,
+    datatype,
+)
 from appraise.serving.rest.parameters import Options
 from appraise.serving.rest.predicting import Predicting, check_rows
 from appraise.serving.rest.problems import Refusal, overloaded
 from appraise.serving.rest.service import Service
 
-_DATATYPES = {"number": "FP64", "integer": "INT64", "boolean": "BOOL"}
-_NUMBERS = frozenset(
-    ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64")
-)
-_OUTPUTS = ("estimate", "lower", "upper", "confidence")
 _MOST_SHOWN = 3
 
 
 def tell(refusal: Refusal) -> Reply:
     """A refusal in the protocol's shape."""
     text = refusal.detail if refusal.hint is None else f"{refusal.detail} ({refusal.hint})"
-    return Reply(msgspec.json.encode({"error": text}), refusal.status.value, headers=refusal.headers)
+    document = InferenceProblem(text)
+    return Reply(msgspec.json.encode(document), refusal.status.value, headers=refusal.headers)
 
 
 class Inference:
@@ -53,36 +61,33 @@ class Inference:
 
     async def server(self, _scope: Scope, _receive: Receive) -> Reply:
         """What the server is."""
-        return _json({"name": "appraise", "version": __version__, "extensions": ["binary_tensor_data"]})
+        return _json(Server("appraise", __version__, ("binary_tensor_data",)))
 
     async def live(self, _scope: Scope, _receive: Receive) -> Reply:
         """Whether the process answers."""
-        return _json({"live": True})
+        return _json(Live(live=True))
 
     async def ready(self, _scope: Scope, _receive: Receive) -> Reply:
         """Whether requests should be sent here."""
         fit = bool(self._service.shelf.lineup.champions()) and not self._service.draining
-        return _json({"ready": fit}, HTTPStatus.OK if fit else HTTPStatus.SERVICE_UNAVAILABLE)
+        return _json(Ready(fit), HTTPStatus.OK if fit else HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def model_ready(self, scope: Scope, _receive: Receive) -> Reply:
         """Whether a model answers."""
         model = await self._model(scope)
-        return _json({"name": model.name, "ready": True})
+        return _json(ModelReady(model.name, ready=True))
 
     async def metadata(self, scope: Scope, _receive: Receive) -> Reply:
         """What a model takes and gives."""
         model = await self._model(scope)
-        versions = [known.version for known in self._service.shelf.lineup.known[model.name]]
         return _json(
-            {
-                "name": model.name,
-                "versions": versions,
-                "platform": f"appraise_{model.manifest.kind}",
-                "inputs": [
-                    {"name": column.name, "datatype": _datatype(column), "shape": [-1]} for column in model.spec.inputs
-                ],
-                "outputs": [{"name": name, "datatype": "FP64", "shape": [-1]} for name in _OUTPUTS],
-            }
+            ModelKind(
+                name=model.name,
+                versions=tuple(known.version for known in self._service.shelf.lineup.known[model.name]),
+                platform=f"appraise_{model.manifest.kind}",
+                inputs=tuple(TensorKind(column.name, datatype(column), (-1,)) for column in model.spec.inputs),
+                outputs=tuple(TensorKind(name, "FP64", (-1,)) for name in OUTPUTS),
+            )
         )
 
     async def infer(self, scope: Scope, receive: Receive) -> Reply:
@@ -112,10 +117,10 @@ class Inference:
         estimates = value_rows(model, rows, 0.9)
         self._service.tally.batched(len(rows))
         self._service.tally.valued(model.name, model.version, len(rows))
-        request_id = document.get("id") or str(uuid.uuid4())
+        request_id = _id(document) or str(uuid.uuid4())
         if self._service.recorder is not None:
             options = Options(version=scope["path_params"].get("version"))
-            self._service.recorder.answered_rows(scope, model, options, rows, estimates, request_id=str(request_id))
+            self._service.recorder.answered_rows(scope, model, options, rows, estimates, request_id=request_id)
         columns = {
             "estimate": estimates.estimate,
             "lower": estimates.lower,
@@ -168,34 +173,38 @@ def _column(tensor: Any) -> tuple[str, list[Any]]:
         data = [value[0] for value in data]
     if not isinstance(shape, list) or shape not in ([len(data)], [len(data), 1]):
         raise _refused(f"the input {name} has {len(data)} values and the shape {shape}; the shape is [n] or [n, 1]")
-    if datatype != "BYTES" and datatype not in _NUMBERS:
+    if datatype != TEXTS and datatype not in NUMBERS:
         raise _refused(f"the input {name} has the datatype {datatype!r}, which the protocol does not know")
     return name, data
+
+
+def _id(document: dict[str, Any]) -> str | None:
+    """What the client calls its request."""
+    given = document.get("id")
+    if given is not None and not isinstance(given, str):
+        raise _refused(f"the id must be a text, received {shown(given)}")
+    return given
 
 
 def _wanted(document: dict[str, Any]) -> tuple[str, ...]:
     """The outputs that were asked for; all where none was."""
     outputs = document.get("outputs")
-    if not outputs:
-        return _OUTPUTS
-    names = (
-        tuple(one.get("name") if isinstance(one, dict) else None for one in outputs)
-        if isinstance(outputs, list)
-        else ()
-    )
-    unknown = [name for name in names if name not in _OUTPUTS]
-    if unknown or not names:
-        raise _refused(f"the outputs are {', '.join(_OUTPUTS)}, received {shown(unknown[0] if unknown else outputs)}")
-    return tuple(str(name) for name in names)
-
-
-def _datatype(column: Column) -> str:
-    return _DATATYPES.get(column.kind, "BYTES")
+    if outputs is None or outputs == []:
+        return OUTPUTS
+    if not isinstance(outputs, list):
+        raise _refused(f"the outputs must be an array of objects with a name, received {shown(outputs)}")
+    names: list[str] = []
+    for one in outputs:
+        name = one.get("name") if isinstance(one, dict) else None
+        if name not in OUTPUTS:
+            raise _refused(f"the outputs are {', '.join(OUTPUTS)}, received {shown(one if name is None else name)}")
+        names.append(name)
+    return tuple(names)
 
 
 def _refused(detail: str) -> Refusal:
     return Refusal(HTTPStatus.BAD_REQUEST, detail)
 
 
-def _json(document: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Reply:
+def _json(document: msgspec.Struct, status: HTTPStatus = HTTPStatus.OK) -> Reply:
     return Reply(msgspec.json.encode(document), status.value)

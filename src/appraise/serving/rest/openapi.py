@@ -10,7 +10,7 @@ import msgspec
 from appraise import __version__
 from appraise.datasets.spec import Column, DatasetSpec
 from appraise.serving.models import Lineup, LoadedModel
-from appraise.serving.rest import batches, messages, past, topics
+from appraise.serving.rest import batches, inference_schema, messages, past, topics
 from appraise.serving.rest.limits import Limits
 from appraise.serving.rest.parameters import BATCH, INFO, MOST_COMPARABLES, SINGLE
 from appraise.serving.rest.stored_schema import stored_endings, stored_schemas
@@ -71,7 +71,9 @@ def build_document(lineup: Lineup, limits: Limits, *, keyed: bool) -> Json:
         paths[f"/models/{name}/predict"] = {"post": _predict([model], name)}
         paths[f"/models/{name}/predict/batch"] = {"post": _batch([model], limits)}
         paths[f"/models/{name}/info"] = {"get": _info(name, name)}
+    schemas |= inference_schema.schemas({name: schemas[_row_name(name)] for name in champions})
     paths |= _fixed_paths() | past.paths(_answers) | topics.paths(_answers) | batches.paths(_answers)
+    paths |= inference_schema.paths(champions.values())
     return {
         "openapi": "3.1.0",
         "info": {
