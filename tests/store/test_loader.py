@@ -11,7 +11,8 @@ from sqlalchemy import text
 from appraise.errors import StoreUnavailableError
 from appraise.store.chain import Frame, scan
 from appraise.store.database import Database, DatabaseOptions
-from appraise.store.loader import Loader, read_status
+from appraise.store.leadership import read_status
+from appraise.store.loader import Loader
 from appraise.store.log import LogPlan, PredictionLog
 from appraise.store.predictions import find_in_database, find_in_spool, latest
 from appraise.store.records import record_bytes

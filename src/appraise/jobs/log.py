@@ -15,7 +15,8 @@ from appraise.errors import DataError, LogError, OutputError, StoreError
 from appraise.jobs.progress import Progress
 from appraise.store.backlog import Backlog, read_backlog
 from appraise.store.database import Database
-from appraise.store.loader import Loader, leadership
+from appraise.store.leadership import leadership
+from appraise.store.loader import Loader
 from appraise.store.log import LogPlan
 from appraise.store.predictions import count_since, stream
 from appraise.store.rows import COLUMNS, row_of

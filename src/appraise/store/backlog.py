@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appraise.store.chain import Frame, scan
-from appraise.store.loader import is_loading, read_status
+from appraise.store.leadership import is_loading, read_status
 from appraise.store.records import read_record
 from appraise.store.segments import Segment, SpoolFolder, seal_of
 

@@ -42,8 +42,7 @@ class Link(NamedTuple):
     digest: bytes = ORIGIN
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """A frame that is whole.
 
     Attributes:

@@ -7,13 +7,9 @@ and so does what is no record: neither holds up what follows.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 import time
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +21,8 @@ from appraise.logs import get_logger
 from appraise.store.chain import ORIGIN, Damage, Frame, Link, scan
 from appraise.store.database import Database
 from appraise.store.faults import store_errors
-from appraise.store.rows import COLUMNS, row_of
+from appraise.store.insertion import insert
+from appraise.store.leadership import LoaderStatus, leadership, read_status, write_status
 from appraise.store.segments import Header, Seal, Segment, SpoolFolder, seal_of
 
 if TYPE_CHECKING:
@@ -33,29 +30,12 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 
-_STATUS = "loader.json"
 #: Bytes that are read and loaded in one transaction.
 _CHUNK = 4 * 2**20
 _PAUSE_SECONDS = 0.25
 _LONGEST_PAUSE_SECONDS = 5.0
-
-
-class LoaderStatus(msgspec.Struct, frozen=True):
-    """What the loader last said of itself.
-
-    Attributes:
-        at: when, seconds since 1970.
-        pid: its process.
-        loaded: records that it has brought into the database since it began.
-        trouble: why it cannot go on, None where it can.
-        bytes: how far each segment is in the database, by its id.
-    """
-
-    at: float
-    pid: int
-    loaded: int
-    trouble: str | None = None
-    bytes: dict[str, int] = {}
+#: After more records than so many the loader waits for so long, so that the next transaction is worth its while.
+_FEW, _ROUND_SECONDS = 100, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +49,19 @@ class _Progress:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What was read of a segment: its frames, the bytes between them, and how far it is then."""
+    """What was read of a segment.
 
-    frames: tuple[Frame, ...]
+    Attributes:
+        header: its first frame, where this is its beginning and it is whole.
+        records: the frames that are neither header nor seal.
+        damaged: where the bytes lie that are no frame.
+        progress: how far it is then.
+    """
+
+    header: Frame | None
+    records: tuple[Frame, ...]
     damaged: tuple[tuple[int, int], ...]
     progress: _Progress
-
-    @property
-    def records(self) -> list[Frame]:
-        """The frames that are neither header nor seal."""
-        return [frame for frame in self.frames if frame.position > 0 and seal_of(frame) is None]
 
 
 class Loader:
@@ -117,8 +100,7 @@ class Loader:
                     break
                 if self._trouble is not None:
                     pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-                if not moved:
-                    stop.wait(pause)
+                stop.wait(_ROUND_SECONDS if moved > _FEW else pause)
         self.close()
 
     def load(self) -> int:
@@ -202,9 +184,9 @@ class Loader:
         after, seal = part.progress, part.progress.sealed
         with connection.transaction():
             if progress.bytes == 0:
-                _begin(connection, segment, part.frames)
+                _begin(connection, segment, part.header)
             if part.records:
-                _insert(connection, segment.id, part.records)
+                insert(connection, segment.id, part.records)
             connection.execute(
                 "UPDATE log_segments SET loaded_bytes = %s, frames = %s, last_hash = %s, sealed_frames = %s,"
                 " sealed_hash = %s, damaged_bytes = damaged_bytes + %s, loaded_at = now() WHERE segment = %s",
@@ -243,62 +225,13 @@ class Loader:
         if trouble is not None:
             status = read_status(self._folder.path)
             done = {} if status is None else status.bytes
-        told = LoaderStatus(time.time(), os.getpid(), self._loaded, trouble, done)
-        temporary = self._folder.path / f".loader-{uuid.uuid4().hex}"
-        try:
-            temporary.write_bytes(msgspec.json.encode(told))
-            temporary.replace(self._folder.path / _STATUS)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            _log.debug("the loader's status cannot be written", reason=error.strerror or str(error))
-
-
-def read_status(folder: Path) -> LoaderStatus | None:
-    """What the loader of a spool last said; None where there was none."""
-    try:
-        return msgspec.json.decode((folder / _STATUS).read_bytes(), type=LoaderStatus)
-    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
-        return None
-
-
-@contextmanager
-def leadership(folder: Path, stop: threading.Event) -> Iterator[bool]:
-    """Wait until no other process loads this spool; False where it was told to stop before."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "loader.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if stop.wait(1.0):
-                    yield False
-                    return
-            else:
-                yield True
-                return
-    finally:
-        os.close(descriptor)
-
-
-def is_loading(folder: Path) -> bool:
-    """Whether a process loads this spool."""
-    try:
-        descriptor = os.open(folder / "loader.lock", os.O_RDWR | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+        write_status(self._folder.path, LoaderStatus(time.time(), os.getpid(), self._loaded, trouble, done))
 
 
 def _part(data: bytes, progress: _Progress) -> _Part | None:
     """What a piece of a segment holds; None where it is no whole frame."""
-    frames: list[Frame] = []
+    header: Frame | None = None
+    records: list[Frame] = []
     damaged: list[tuple[int, int]] = []
     link, end, sealed = progress.link, 0, None
     for piece in scan(data):
@@ -309,16 +242,20 @@ def _part(data: bytes, progress: _Progress) -> _Part | None:
             continue
         if (piece.position, piece.previous) != link:
             _log.error("the chain of the prediction log is broken: appraise log verify", position=piece.position)
-        frames.append(piece)
-        link, end = Link(piece.position + 1, piece.digest), piece.end
+        end = piece.end
         sealed = seal_of(piece)
         if sealed is not None:
             # The seal itself is not counted in what it says.
             link = Link(piece.position, piece.previous)
             break
-    if not frames:
+        link = Link(piece.position + 1, piece.digest)
+        if piece.position == 0:
+            header = piece
+        else:
+            records.append(piece)
+    if end == 0:
         return None
-    return _Part(tuple(frames), tuple(damaged), _Progress(progress.bytes + end, link, sealed))
+    return _Part(header, tuple(records), tuple(damaged), _Progress(progress.bytes + end, link, sealed))
 
 
 def _remembered(connection: psycopg.Connection[Any], segment: str) -> _Progress:
@@ -333,77 +270,14 @@ def _remembered(connection: psycopg.Connection[Any], segment: str) -> _Progress:
     return _Progress(size, Link(frames, bytes(last_hash)), sealed)
 
 
-def _begin(connection: psycopg.Connection[Any], segment: Segment, frames: Sequence[Frame]) -> None:
+def _begin(connection: psycopg.Connection[Any], segment: Segment, header: Frame | None) -> None:
     """Make the row of a segment that is loaded for the first time."""
     text, log = "", ""
-    if frames and frames[0].position == 0:
-        text = frames[0].body.decode()
+    if header is not None:
+        text = header.body.decode()
         log = msgspec.json.decode(text, type=Header).log
     connection.execute(
         "INSERT INTO log_segments (segment, log, number, header, loaded_bytes, frames, last_hash)"
         " VALUES (%s, %s, %s, %s, 0, 0, %s) ON CONFLICT (segment) DO NOTHING",
         (segment.id, log or segment.id, segment.number, text, ORIGIN),
     )
-
-
-def _insert(connection: psycopg.Connection[Any], segment: str, frames: Sequence[Frame]) -> None:
-    """Write records; those that the database refuses are found by halving, and set aside."""
-    import psycopg
-
-    rows, strange = [], []
-    for frame in frames:
-        try:
-            rows.append((frame, (segment, frame.position, frame.previous, frame.digest, *row_of(frame.body))))
-        except ValueError as error:
-            strange.append((frame, f"it is not a record: {error}"))
-    _set_aside(connection, segment, strange)
-    todo = [rows]
-    while todo:
-        some = todo.pop()
-        try:
-            with connection.transaction():
-                _copy(connection, segment, [row for _, row in some])
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
-            if len(some) == 1:
-                reason = str(error).strip().splitlines()[0]
-                _set_aside(connection, segment, [(some[0][0], f"the database refuses it: {reason}")])
-            else:
-                todo += [some[len(some) // 2 :], some[: len(some) // 2]]
-
-
-def _copy(connection: psycopg.Connection[Any], segment: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    if not rows:
-        return
-    names = ", ".join(("segment", "position", "previous_hash", "record_hash", *COLUMNS))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "CREATE TEMP TABLE IF NOT EXISTS loading (LIKE predictions INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
-        )
-        cursor.execute("TRUNCATE loading")
-        with cursor.copy(f"COPY loading ({names}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)
-        cursor.execute(
-            f"INSERT INTO predictions ({names}) SELECT {names} FROM loading ORDER BY position"  # noqa: S608
-            " ON CONFLICT (prediction_id) DO NOTHING"
-        )
-        if cursor.rowcount < len(rows):
-            cursor.execute(
-                "INSERT INTO log_unlisted"
-                " (segment, position, prediction_id, reason, previous_hash, record_hash, record)"
-                " SELECT segment, position, prediction_id, 'its prediction_id is in the log already',"
-                " previous_hash, record_hash, convert_to(record, 'UTF8') FROM loading l"
-                " WHERE NOT EXISTS (SELECT FROM predictions p WHERE p.segment = l.segment AND p.position = l.position)"
-                " ON CONFLICT DO NOTHING"
-            )
-            _log.info("records with a prediction_id that the log has already", count=cursor.rowcount, segment=segment)
-
-
-def _set_aside(connection: psycopg.Connection[Any], segment: str, found: Sequence[tuple[Frame, str]]) -> None:
-    for frame, reason in found:
-        _log.error("a record of the prediction log is set aside", position=frame.position, reason=reason)
-        connection.execute(
-            "INSERT INTO log_unlisted (segment, position, reason, previous_hash, record_hash, record)"
-            " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-            (segment, frame.position, reason, frame.previous, frame.digest, frame.body),
-        )
