@@ -31,11 +31,11 @@ from appraise.serving.streaming.health import Pulse
 from appraise.serving.streaming.lives import WorkerLimits, scoring_session
 from appraise.serving.streaming.messages import decode_request
 from appraise.serving.streaming.reading import Reader, place_of
-from appraise.serving.streaming.scoring import Answers, Output
+from appraise.serving.streaming.scoring import Answers
 from appraise.serving.streaming.supervising import Supervisor
 from appraise.serving.streaming.tally import Tally
 from appraise.serving.streaming.topics import Topics
-from appraise.serving.streaming.transactions import Transaction
+from appraise.serving.streaming.transactions import Output, Transaction
 
 #: Where in a transaction a worker can die.
 POINTS = ("valued", "begun", "produced", "offsets sent", "committing", "committed")

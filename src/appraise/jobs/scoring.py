@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -24,6 +26,11 @@ from appraise.serving.streaming.supervising import Supervisor
 from appraise.serving.streaming.tally import Tally
 from appraise.serving.streaming.topics import Topics
 from appraise.store.log import LogPlan, PredictionLog
+
+#: New objects between two looks for garbage: a batch makes some ten for each message, and none of them is any.
+_GARBAGE_THRESHOLD = 100_000
+#: Seconds for which a thread that computes keeps those waiting that answer the broker.
+_SWITCH_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +157,27 @@ def score(plan: ScoringPlan, *, announce: Callable[[Scoring], None]) -> None:
                 health.url,
             )
         )
+        stack.enter_context(_ready_for_batches())
         session = scoring_session(plan.kafka, topics, plan.group, slot, plan.partition, answerer, tally, plan.limits)
         look = topics_present(plan.kafka, (topics.requests, topics.predictions, dead_letters))
         Supervisor(session, stop, tally, pulse, plan.limits.stall_seconds, look).run()
+
+
+@contextmanager
+def _ready_for_batches() -> Iterator[None]:
+    """The interpreter as many small objects and a few busy threads want it; as it was before at the end."""
+    thresholds, seconds = gc.get_threshold(), sys.getswitchinterval()
+    # What was loaded stays: it need not be looked through again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_THRESHOLD, *thresholds[1:])
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(seconds)
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from appraise.serving.models import Lineup, LoadedModel
 from appraise.serving.predictor import DEFAULT_LEVEL, Estimates
 from appraise.serving.streaming.deadletters import Header, dead_letter_headers, headers_of, left_out
 from appraise.serving.streaming.messages import Interval, Prediction, decode_request, encode, plain_request, refused
-from appraise.serving.streaming.scoring import Answers, Output
+from appraise.serving.streaming.scoring import Answers
+from appraise.serving.streaming.transactions import Output
 
 if TYPE_CHECKING:
     from confluent_kafka import Message

@@ -49,7 +49,8 @@ class Batch:
     def next_offsets(self) -> dict[int, int]:
         """Of each partition in it, the offset after its last message."""
         # The last message of a partition overwrites those before it.
-        return {partition: offset + 1 for _, partition, offset in map(place_of, self.messages)}
+        last = {message.partition(): message for message in self.messages}
+        return {partition: offset + 1 for _, partition, offset in map(place_of, last.values())}
 
 
 class Reader:

@@ -19,7 +19,7 @@ from appraise.serving.streaming.deadletters import Origin, mark_of, marked, orig
 from appraise.serving.streaming.failures import AbortedError, ClientsLostError
 from appraise.serving.streaming.lives import init_transactions
 from appraise.serving.streaming.topics import Topics, list_topics
-from appraise.serving.streaming.transactions import Transaction
+from appraise.serving.streaming.transactions import Output, Transaction
 from appraise.serving.streaming.viewing import Seen, view
 
 #: Letters of one transaction.
@@ -133,9 +133,7 @@ def replay(
         while batch := list(itertools.islice(chosen, _TOGETHER)):
             transaction = Transaction(producer, seconds=_TRANSACTION_SECONDS, calls=calls)
             for one in batch:
-                headers = replayed_headers(one.seen.headers, one.origin)
-                transaction.produce(one.origin.topic, one.origin.partition, one.seen.key, one.seen.value, headers)
-                transaction.produce(one.seen.topic, one.seen.partition, None, None, mark_of(one.seen.offset))
+                transaction.produce(_sent_back(one))
             transaction.commit()
             sent.update(one.origin.topic for one in batch)
             replayed(len(batch))
@@ -171,6 +169,16 @@ class _Chosen:
                 self._left = None if self._left is None else self._left - 1
                 return one
         raise StopIteration
+
+
+def _sent_back(letter: DeadLetter) -> tuple[Output, Output]:
+    """A letter's message as it goes back, and the mark that it did."""
+    seen, origin = letter.seen, letter.origin
+    headers = replayed_headers(seen.headers, origin)
+    return (
+        Output(origin.topic, origin.partition, seen.key, seen.value, headers),
+        Output(seen.topic, seen.partition, None, None, mark_of(seen.offset)),
+    )
 
 
 def _matches(origin: Origin, reason: str) -> bool:

@@ -4,13 +4,13 @@ One turn:
 
     1  take what is waiting, up to a few thousand messages
     2  check and value them in one call, in a thread: no transaction is open for as long as that takes
-    3  have the log keep the predictions, on the disk, in the same thread
+    3  see that the log has the predictions on the disk
     4  make sure that the partitions of the batch before are still this worker's
     5  begin a transaction, produce its predictions and dead letters
     6  send the offsets in the same transaction
     7  commit
 
-While a transaction waits for the broker, the next batches are valued. Whatever goes wrong between 3 and 7, what was
+While the log or the broker is waited for, the next batches are valued. Whatever goes wrong between 3 and 7, what was
 taken and not committed is dropped, and every partition is read again from what is committed.
 """
 
@@ -28,7 +28,7 @@ from appraise.serving.streaming.calling import Calls, close_client
 from appraise.serving.streaming.failures import AbortedError
 from appraise.serving.streaming.reading import Batch, Reader, StaleBatchError
 from appraise.serving.streaming.tally import Tally
-from appraise.serving.streaming.transactions import Headers, Transaction
+from appraise.serving.streaming.transactions import Output, Transaction
 
 if TYPE_CHECKING:
     from confluent_kafka import Message, Producer
@@ -39,22 +39,6 @@ _log = get_logger(__name__)
 _AHEAD = 2
 #: Seconds that the log may take to have a batch on the disk.
 _LOG_SECONDS = 10.0
-
-
-class Output(NamedTuple):
-    """A message to produce.
-
-    Attributes:
-        topic: where; the partition is that of the request.
-        key, value: as bytes.
-        headers: None where there are none.
-    """
-
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +130,7 @@ class ScoringSession:
         if not self._pending or self._behind():
             batch = self._reader.take(self._most, 0.0 if self._pending else self._wait_seconds)
             if batch is not None:
-                self._pending.append(_Pending(batch, self._threads.submit(self._answered, batch)))
+                self._pending.append(_Pending(batch, self._threads.submit(self._answering.answer, batch.messages)))
                 if self._behind():
                     return False
         if not self._pending:
@@ -183,19 +167,13 @@ class ScoringSession:
         """Whether another batch is to be taken before the oldest is published: messages came by the thousand."""
         return 0 < len(self._pending) <= _AHEAD and 2 * len(self._pending[-1].batch.messages) > self._most
 
-    def _answered(self, batch: Batch) -> Answers:
-        """The answers of a batch, which the log has on the disk."""
-        answers = self._answering.answer(batch.messages)
-        self._answering.settle(_LOG_SECONDS)
-        return answers
-
     def _publish(self, pending: _Pending) -> None:
         answers = pending.answers.result()
+        self._answering.settle(_LOG_SECONDS)
         group = self._reader.group_metadata(pending.batch)
         transaction = self._begin(self._producer, seconds=self._transaction_seconds, calls=self._calls)
         try:
-            for output in answers.outputs:
-                transaction.produce(*output)
+            transaction.produce(answers.outputs)
             transaction.send_offsets(self._reader.offsets(pending.batch), group)
             transaction.commit()
         except AbortedError as aborted:

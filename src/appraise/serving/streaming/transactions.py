@@ -13,9 +13,9 @@ its way could tear the next one (brokers before KIP-890).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from appraise.serving.streaming.calling import Calls
 from appraise.serving.streaming.failures import AbortedError, ClientsLostError
@@ -23,12 +23,26 @@ from appraise.serving.streaming.failures import AbortedError, ClientsLostError
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Producer, TopicPartition
 
-Headers = Sequence[tuple[str, bytes | None]]
-
 #: Seconds to wait before a call is made again, and for room in a producer's queue.
 _PAUSE_SECONDS = 0.02
 #: Least seconds that an abort is given, however late it is.
 _ABORT_SECONDS = 10.0
+
+
+class Output(NamedTuple):
+    """A message to produce.
+
+    Attributes:
+        topic, partition: where.
+        key, value: as bytes.
+        headers: None where there are none.
+    """
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]] | None
 
 
 class Transaction:
@@ -50,26 +64,22 @@ class Transaction:
         self._ends = time.monotonic() + seconds
         self._call("begin", lambda _: producer.begin_transaction())
 
-    def produce(
-        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None = None
-    ) -> None:
-        """Add a message."""
-        while True:
-            try:
-                if headers:
-                    self._producer.produce(topic, value, key, partition, headers=list(headers))
+    def produce(self, outputs: Iterable[Output]) -> None:
+        """Add messages."""
+        produce, refused = self._producer.produce, _kafka_exception()
+        for topic, partition, key, value, headers in outputs:
+            while True:
+                try:
+                    if headers:
+                        produce(topic, value, key, partition, headers=list(headers))
+                    else:
+                        produce(topic, value, key, partition)
+                except BufferError:
+                    self._await_room()
+                except refused as error:
+                    self._settle("produce", error.args[0])
                 else:
-                    self._producer.produce(topic, value, key, partition)
-            except BufferError:
-                if time.monotonic() > self._ends:
-                    raise ClientsLostError(
-                        "the producer's queue stayed full until the transaction's deadline"
-                    ) from None
-                self._producer.poll(_PAUSE_SECONDS)
-            except _kafka_exception() as error:
-                self._settle("produce", error.args[0])
-            else:
-                return
+                    break
 
     def send_offsets(self, offsets: Sequence[TopicPartition], group: Any) -> None:
         """Add where the input is to be read from next.
@@ -102,6 +112,11 @@ class Transaction:
                 time.sleep(_PAUSE_SECONDS)
             else:
                 return
+
+    def _await_room(self) -> None:
+        if time.monotonic() > self._ends:
+            raise ClientsLostError("the producer's queue stayed full until the transaction's deadline")
+        self._producer.poll(_PAUSE_SECONDS)
 
     def _settle(self, step: str, error: KafkaError, *, aborting: bool = False) -> None:
         """Return where the call is to be made again."""
