@@ -79,3 +79,11 @@ def test_unknown_models_are_answered_with_those_there_are(appraise, registered):
         ended = appraise("models", verb, "house")
         assert ended.code == 7
         assert "no model named 'house'; there are models named homes" in ended.err
+
+
+def test_what_goes_to_a_file_has_no_blanks_at_the_ends_of_lines(registered, appraise):
+    for args in (("models", "list"), ("models", "show", "homes")):
+        lines = appraise(*args).out.split("\n")
+        assert len(lines) > 3
+        assert lines[-1] == ""
+        assert lines == [line.rstrip() for line in lines]

@@ -13,7 +13,7 @@ from appraise.cli.options import AsJson
 from appraise.cli.progress import make_progress
 from appraise.cli.session import Session
 from appraise.cli.stream import printable
-from appraise.cli.terminal import show
+from appraise.cli.terminal import counted, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -128,13 +128,12 @@ def _render_list(console: Console, listed: _Listed) -> None:
         table.add_row(*map(Text, (place, moment, origin.stage, str(origin.replays), why, shown)))
     console.print(table)
     more = " Show more: --count." if listed.more else ""
-    what = "dead letter" if len(listed.letters) == 1 else "dead letters"
-    console.print(f"{len(listed.letters):,} {what}.{more}", markup=False)
+    console.print(f"{counted(len(listed.letters), 'dead letter')}.{more}", markup=False)
 
 
 def _render_replayed(console: Console, result: Replayed) -> None:
     for topic, count in result.sent.items():
-        console.print(f"Sent {count:,} message{'' if count == 1 else 's'} back to {topic}.", markup=False)
+        console.print(f"Sent {counted(count, 'message')} back to {topic}.", markup=False)
     if not result.sent:
         console.print("Nothing was sent back.", markup=False)
     if result.kept:

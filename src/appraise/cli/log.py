@@ -13,7 +13,7 @@ from appraise.cli.exits import CODES
 from appraise.cli.options import AsJson
 from appraise.cli.progress import make_progress
 from appraise.cli.session import Session
-from appraise.cli.terminal import show
+from appraise.cli.terminal import counted, show
 from appraise.errors import LogError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def export(
     sink = sys.stdout.buffer if output is None else output
     result = job.export(database, sink, since=moments[0], until=moments[1], progress=make_progress())
     if output is None:
-        typer.echo(f"Exported {result.rows:,} predictions.", err=True)
+        typer.echo(f"Exported {counted(result.rows, 'prediction')}.", err=True)
     else:
         show(result, _render_exported, as_json=as_json)
 
@@ -160,8 +160,8 @@ def _moment(text: str | None, option: str) -> dt.datetime | None:
 
 def _render_verified(console: Console, result: Verification) -> None:
     for place, records in result.records.items():
-        count = result.segments.get(place, 0)
-        console.print(f"{place}: {records:,} records in {count:,} segment{'s' * (count != 1)}", markup=False)
+        segments = counted(result.segments.get(place, 0), "segment")
+        console.print(f"{place}: {counted(records, 'record')} in {segments}", markup=False)
     if result.unlisted:
         console.print(f"Second copies, and what is no record: {result.unlisted:,}, kept aside", markup=False)
     if result.database_trouble is not None:
@@ -179,18 +179,18 @@ def _render_verified(console: Console, result: Verification) -> None:
     if result.newest is not None:
         newest = result.newest
         console.print(
-            f"Newest: segment {newest.segment}, {newest.frames:,} frames, hash {newest.hash}",
+            f"Newest: segment {newest.segment}, {counted(newest.frames, 'frame')}, hash {newest.hash}",
             markup=False,
             soft_wrap=True,
         )
 
 
 def _render_exported(console: Console, result: Exported) -> None:
-    console.print(f"Exported {result.rows:,} predictions to {result.output}", markup=False, soft_wrap=True)
+    console.print(f"Exported {counted(result.rows, 'prediction')} to {result.output}", markup=False, soft_wrap=True)
 
 
 def _render_loaded(console: Console, result: Loaded) -> None:
-    console.print(f"Loaded {result.records:,} predictions", markup=False)
+    console.print(f"Loaded {counted(result.records, 'prediction')}", markup=False)
     if result.unloaded_bytes:
         console.print(f"{result.unloaded_bytes / 2**20:,.2f} MiB are still being written", markup=False)
 
@@ -199,7 +199,7 @@ def _render_status(console: Console, status: LogStatus) -> None:
     backlog = status.backlog
     console.print(f"Mode: {status.mode}", markup=False)
     console.print(
-        f"Spool: {backlog.segments:,} segments, {backlog.spool_bytes / 2**20:,.1f} MiB in {status.folder}",
+        f"Spool: {counted(backlog.segments, 'segment')}, {backlog.spool_bytes / 2**20:,.1f} MiB in {status.folder}",
         markup=False,
         soft_wrap=True,
     )
@@ -215,6 +215,6 @@ def _render_status(console: Console, status: LogStatus) -> None:
     elif not backlog.loading:
         console.print("Nothing loads it now: a service does, or appraise log load", markup=False)
     if status.records is not None:
-        console.print(f"Database: {status.records:,} predictions", markup=False)
+        console.print(f"Database: {counted(status.records, 'prediction')}", markup=False)
     elif status.database_trouble is not None:
         console.print(f"Database: {status.database_trouble}", markup=False, soft_wrap=True)

@@ -11,7 +11,7 @@ import typer
 from appraise.cli.options import Alias, AsJson, Dataset, Version, parse_version
 from appraise.cli.progress import make_progress
 from appraise.cli.session import Session
-from appraise.cli.terminal import show
+from appraise.cli.terminal import counted, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -248,5 +248,5 @@ def _render(console: Console, result: PredictResult) -> None:
     )
     if result.valued < result.rows:
         console.print(f"{result.rows - result.valued:,} were refused; the column error says why.", markup=False)
-    parts = "" if result.parts is None else f", {result.parts} {'part' if result.parts == 1 else 'parts'}"
+    parts = "" if result.parts is None else f", {counted(result.parts, 'part')}"
     console.print(f"Written to {result.output}{parts}", markup=False, soft_wrap=True)

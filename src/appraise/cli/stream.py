@@ -13,7 +13,7 @@ import typer
 from appraise.cli.options import AsJson
 from appraise.cli.progress import make_progress
 from appraise.cli.session import Session
-from appraise.cli.terminal import is_terminal, show
+from appraise.cli.terminal import counted, is_terminal, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -157,7 +157,7 @@ def view(
                 _show_message(message, as_json=as_json)
     except KeyboardInterrupt:
         typer.echo(err=True)
-    typer.echo(f"{shown:,} message{'' if shown == 1 else 's'} of {topic}", err=True)
+    typer.echo(f"{counted(shown, 'message')} of {topic}", err=True)
 
 
 def lag(context: typer.Context, as_json: AsJson = False) -> None:
@@ -238,8 +238,8 @@ def _render_produced(console: Console, result: ProduceResult) -> None:
         f"{sum(one.partition == number for one in result.sent):,} to partition {number}"
         for number in sorted(partitions)
     )
-    what = "message" if len(result.sent) == 1 else "messages"
-    console.print(f"Sent {len(result.sent):,} {what} to {result.topic}: {counts}.", markup=False, soft_wrap=True)
+    sent = counted(len(result.sent), "message")
+    console.print(f"Sent {sent} to {result.topic}: {counts}.", markup=False, soft_wrap=True)
 
 
 def _render_lags(console: Console, lags: _Lags) -> None:

@@ -40,7 +40,7 @@ def show(result: R, render: Callable[[Console, R], None], *, as_json: bool) -> N
         if as_json:
             write_json(result.to_dict())
         else:
-            render(_console(), result)
+            _print(result, render)
         sys.stdout.flush()
     except BrokenPipeError:
         raise
@@ -83,6 +83,11 @@ def write_error_json(kind: str, message: str, hint: str | None, code: int) -> No
     write_json({"error": {"type": kind, "message": message, "hint": hint, "exit_code": code}})
 
 
+def counted(number: int, noun: str) -> str:
+    """So many of something: `1 record`, `2,000 records`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def is_terminal() -> bool:
     """Whether a person watches stderr on a terminal that can move its cursor."""
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -95,8 +100,15 @@ def _abandon_stdout() -> None:
     os.close(nowhere)
 
 
-def _console() -> Console:
+def _print(result: R, render: Callable[[Console, R], None]) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_FILE_WIDTH)
+    if console.is_terminal:
+        render(console, result)
+        return
+    console = Console(highlight=False, width=_FILE_WIDTH)
+    with console.capture() as captured:
+        render(console, result)
+    # A table fills up its last column too.
+    sys.stdout.write("\n".join(line.rstrip() for line in captured.get().split("\n")))

@@ -11,7 +11,7 @@ import typer
 
 from appraise.cli.options import AsJson
 from appraise.cli.session import Session
-from appraise.cli.terminal import is_terminal, show
+from appraise.cli.terminal import counted, is_terminal, show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -169,7 +169,7 @@ def _confirm(topics: list[Topic], servers: str) -> None:
 def _render_created(console: Console, created: _Created) -> None:
     for name, what in created.topics.items():
         console.print(f"{what:<9}  {name}", markup=False)
-    console.print(f"Each has {created.partitions} partition{'' if created.partitions == 1 else 's'}.", markup=False)
+    console.print(f"Each has {counted(created.partitions, 'partition')}.", markup=False)
 
 
 def _render_list(console: Console, listed: _Listed) -> None:
