@@ -70,14 +70,12 @@ def check(
     if not checks or frame.is_empty():
         return nothing_found()
     broken = frame.select(each.broken.fill_null(value=False).alias(str(place)) for place, each in enumerate(checks))
-    found = [_entries(each, frame, broken[str(place)]) for place, each in enumerate(checks)]
-    return pl.concat(found).sort("row", maintain_order=True)
+    found = [_entries(each, frame, broken[str(place)]) for place, each in enumerate(checks) if broken[str(place)].any()]
+    return pl.concat(found).sort("row", maintain_order=True) if found else nothing_found()
 
 
 def _entries(check: _Check, frame: pl.DataFrame, broken: pl.Series) -> pl.DataFrame:
     rows = broken.arg_true()
-    if rows.is_empty():
-        return nothing_found()
     reasons = [check.rule] * len(rows)
     if check.received:
         received = (_shown(check.received, row) for row in frame.select(check.received)[rows].rows())

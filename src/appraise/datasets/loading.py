@@ -212,7 +212,7 @@ def canonical(spec: DatasetSpec, came: pl.DataFrame, match: Match) -> tuple[pl.D
         cells = came[column.header]
         values, unreadable = typed_column(cells, column, spec)
         columns[column.name] = values
-        if column.role not in UNUSED_ROLES:
+        if column.role not in UNUSED_ROLES and unreadable.any():
             found.append(_unreadable(column, cells, unreadable))
     for column in match.absent:
         columns[column.name] = pl.Series(column.name, [None] * came.height, dtype=DTYPES[column.kind])
@@ -234,8 +234,6 @@ def typed_column(cells: pl.Series, column: Column, spec: DatasetSpec) -> tuple[p
 
 def _unreadable(column: Column, cells: pl.Series, mask: pl.Series) -> pl.DataFrame:
     rows = mask.arg_true()
-    if rows.is_empty():
-        return nothing_found()
     rule = f"{column.name} {constraints.of_kind(column)}"
     reasons = [f"{rule}, received {constraints.shown(value)}" for value in cells.gather(rows)]
     return pl.DataFrame({"row": rows.cast(pl.Int64), "rule": [rule] * len(reasons), "reason": reasons}, schema=FOUND)

@@ -229,7 +229,14 @@ def _count(column, border, first_border, X, values, above, bins):  # type: ignor
         for row in range(X.shape[0]):
             values[row] = X[row, column[feature]]
         above[:] = 0
-        for i in range(first_border[feature], first_border[feature + 1]):
+        first, stop = first_border[feature], first_border[feature + 1]
+        fours = first + (stop - first) // 4 * 4
+        for i in range(first, fours, 4):
+            a, b, c, d = border[i], border[i + 1], border[i + 2], border[i + 3]
+            for row in range(width):
+                value = values[row]
+                above[row] += (value > a) + (value > b) + (value > c) + (value > d)
+        for i in range(fours, stop):
             limit = border[i]
             for row in range(width):
                 above[row] += values[row] > limit

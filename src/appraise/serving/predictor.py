@@ -34,8 +34,11 @@ from appraise.serving.rows import RowChecker
 #: The scale that models work on: prices as they are, or their logarithms.
 Scale = Literal["linear", "log"]
 
-#: Rows valued at a time by one thread: enough to be quick, few enough to stay in the processor's cache.
+#: Rows valued at a time by one of several threads: enough to be quick, few enough that all have some.
 _PIECE = 256
+
+#: The same where there is one thread; more would not stay in the processor's cache.
+_LARGE_PIECE = 1024
 
 #: Rows from which it pays to value those that are near each other together.
 _MANY = 4096
@@ -224,18 +227,19 @@ class Predictor:
             return self._value_piece(table, level)
         order = self._order(table)
         ordered = table if order is None else table.rows(order)
-        pieces = [ordered.rows(slice(start, start + _PIECE)) for start in range(0, len(table), _PIECE)]
-        estimates = joined(list(_executor().map(lambda piece: self._value_piece(piece, level), pieces)))
+        mapped, size = (map, _LARGE_PIECE) if _threads == 1 else (_executor().map, _PIECE)
+        pieces = [ordered.rows(slice(start, start + size)) for start in range(0, len(table), size)]
+        estimates = joined(list(mapped(lambda piece: self._value_piece(piece, level), pieces)))
         return estimates if order is None else estimates.take(np.argsort(order))
 
     def _order(self, table: Table) -> NDArray[np.int64] | None:
         """An order in which rows near each other follow each other, for they ask for the same comparables.
 
         The sales that one row's search touched are still in the processor's cache for the next: a quarter of the time
-        of comparables. None where there are few rows, or no places.
+        of comparables. None where there are few rows, no places or no comparables.
         """
         latitude, longitude = self.spec.latitude, self.spec.longitude
-        if latitude is None or longitude is None or len(table) < _MANY:
+        if latitude is None or longitude is None or len(table) < _MANY or self.pipeline.comparables_ is None:
             return None
         return curve_order(table.column(latitude.name), table.column(longitude.name))
 
@@ -285,10 +289,11 @@ class Predictor:
         outside = (values < low) | (values > high)
         if not outside.any():
             return ((),) * len(table)
-        found: list[list[str]] = [[] for _ in range(len(table))]
-        for row, position in zip(*np.nonzero(outside), strict=True):
-            found[row].append(self._warning(int(position), float(values[row, position])))
-        return tuple(tuple(entries) for entries in found)
+        found: list[tuple[str, ...]] = [()] * len(table)
+        for row in np.flatnonzero(outside.any(axis=1)).tolist():
+            positions = np.flatnonzero(outside[row]).tolist()
+            found[row] = tuple(self._warning(position, float(values[row, position])) for position in positions)
+        return tuple(found)
 
     def _warning(self, position: int, value: float) -> str:
         name = self.vocabulary.names_[position]

@@ -67,8 +67,14 @@ def plan_shards(files: Sequence[InputFile], layout: Layout, *, endpoint: str | N
             f"there are no rows in {files[0].address}" + (f" and {len(files) - 1} more files" if files[1:] else ""),
             hint="give files with one row for each home",
         )
-    units = min(_MOST_UNITS, max(1, total // (_SHARDS * UNIT_ROWS)))
-    return tuple(Shard(index, tuple(some)) for index, some in enumerate(_packed(pieces, units * UNIT_ROWS)))
+    packed = _packed(pieces, _units(total) * UNIT_ROWS)
+    return tuple(Shard(index, tuple(some)) for index, some in enumerate(packed))
+
+
+def _units(rows: int) -> int:
+    """Units of one shard: a power of two as most row groups are, for what lies before a cut in one is read twice."""
+    enough = max(1, rows // (_SHARDS * UNIT_ROWS))
+    return min(_MOST_UNITS, 1 << (enough - 1).bit_length())
 
 
 def _pieces(place: int, file: InputFile, layout: Layout, endpoint: str | None) -> Iterator[Piece]:

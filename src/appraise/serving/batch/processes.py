@@ -11,13 +11,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from appraise.serving.batch.manifest import PartMark
-from appraise.serving.batch.planning import Shard
-from appraise.serving.batch.shard import Work, do_shard
-from appraise.serving.predictor import use_threads
+# What a process imports before it has said how many threads it wants is as light as it can be.
+if TYPE_CHECKING:
+    from appraise.serving.batch.manifest import PartMark
+    from appraise.serving.batch.planning import Shard
+    from appraise.serving.batch.shard import Work
 
+#: Libraries that start threads when they are imported: there is a process a processor.
+_ONE_THREAD = {"POLARS_MAX_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 #: After a kill a process is gone at once, unless a file system holds it.
 _END_SECONDS = 10.0
 
@@ -106,9 +109,12 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 def _serve(listening: Connection[Any, Any]) -> None:
     """What a process does: one shard after the other, until nobody gives it more. It does not outlive its parent."""
-    use_threads(1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ.update(_ONE_THREAD)
+    from appraise.serving.predictor import use_threads
+
+    use_threads(1)
     work: Work | None = None
     with suppress(EOFError, ConnectionError):
         listening.send(None)
@@ -120,6 +126,8 @@ def _serve(listening: Connection[Any, Any]) -> None:
 
 
 def _done(work: Work, shard: Shard) -> PartMark | Exception:
+    from appraise.serving.batch.shard import do_shard
+
     try:
         return do_shard(work, shard)
     except Exception as error:  # noqa: BLE001  the parent raises it

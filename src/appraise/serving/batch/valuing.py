@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from appraise.datasets.checks import Bounds, widened
@@ -81,9 +82,16 @@ class Valuer:
             spread(estimates.upper),
             spread(estimates.confidence),
             self._warnings(rows, estimates, count),
-            pa.array(np.full(count, self._version, object), mask=refused, type=pa.string()),
+            self._versions(refused),
             _texts(rows.rejected["position"].to_numpy(), rows.rejected["reason"].to_list(), count),
         ]
+
+    def _versions(self, refused: NDArray[np.bool_]) -> pa.Array[Any]:
+        version = pa.scalar(self._version, pa.string())
+        if not refused.any():
+            return pa.repeat(version, len(refused))
+        versions: pa.Array[Any] = pc.if_else(pa.array(refused), pa.scalar(None, pa.string()), version)
+        return versions
 
     def _warnings(self, rows: Sifted, estimates: Estimates, count: int) -> pa.Array[Any]:
         told = [(place, "; ".join(entries)) for place, entries in enumerate(estimates.warnings) if entries]
