@@ -11,10 +11,11 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from appraise.serving.models import LoadedModel
 from appraise.serving.predictor import Estimates
+from appraise.serving.rowcodec import Row
 
 T = TypeVar("T")
 
@@ -40,10 +41,14 @@ class Answer(NamedTuple):
 Done = Callable[[Answer | Exception], None]
 
 
+#: A checked row: plain values, or as the model's codec read it.
+AnyRow = Mapping[str, Any] | Row
+
+
 class _Waiting(NamedTuple):
     model: LoadedModel
     level: float
-    row: Mapping[str, Any]
+    row: AnyRow
     done: Done
 
 
@@ -74,7 +79,7 @@ class Batcher:
         """Whether one row more is too many."""
         return len(self._waiting) >= self._limit
 
-    def submit(self, model: LoadedModel, row: Mapping[str, Any], level: float, done: Done) -> None:
+    def submit(self, model: LoadedModel, row: AnyRow, level: float, done: Done) -> None:
         """Value one checked row together with those that wait.
 
         Args:
@@ -121,9 +126,9 @@ class Batcher:
         now, self._waiting = self._waiting[:_MOST_TOGETHER], self._waiting[_MOST_TOGETHER:]
         if self._waiting:
             loop.call_soon(self._flush, loop)
-        groups: dict[tuple[int, float], list[_Waiting]] = {}
+        groups: dict[tuple[int, float, bool], list[_Waiting]] = {}
         for one in now:
-            groups.setdefault((id(one.model), one.level), []).append(one)
+            groups.setdefault((id(one.model), one.level, isinstance(one.row, Row)), []).append(one)
         for group in groups.values():
             self._observe(len(group))
             _settle(group)
@@ -153,10 +158,12 @@ def _settle_future(future: asyncio.Future[Answer], answer: Answer | Exception) -
         future.set_result(answer)
 
 
-def value_rows(model: LoadedModel, rows: Sequence[Mapping[str, Any]], level: float) -> Estimates:
-    """Value checked rows."""
+def value_rows(model: LoadedModel, rows: Sequence[AnyRow], level: float) -> Estimates:
+    """Value checked rows, which are all plain values or all as the model's codec read them."""
     predictor = model.predictor
-    return predictor.value(predictor.vocabulary.encode_rows(rows), level=level)
+    if isinstance(rows[0], Row):
+        return predictor.value(model.codec.table(cast(Any, rows)), level=level)
+    return predictor.value(predictor.vocabulary.encode_rows(cast(Any, rows)), level=level)
 
 
 def answers_of(estimates: Estimates) -> list[Answer]:

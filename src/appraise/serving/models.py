@@ -23,6 +23,7 @@ from appraise.logs import get_logger
 from appraise.registry.manifest import Manifest
 from appraise.serving.explain import explain
 from appraise.serving.predictor import Predictor
+from appraise.serving.rowcodec import RowCodec
 from appraise.serving.versions import DEFAULT_ALIAS, KnownVersion, ModelSource
 
 _log = get_logger(__name__)
@@ -41,6 +42,7 @@ class LoadedModel:
         manifest: what is known of it.
         loaded_at: since when, UTC.
         example: a home that it values, for documentation.
+        codec: reads its rows from JSON.
     """
 
     name: str
@@ -50,6 +52,7 @@ class LoadedModel:
     manifest: Manifest
     loaded_at: dt.datetime
     example: Mapping[str, Any]
+    codec: RowCodec
 
     @property
     def spec(self) -> DatasetSpec:
@@ -245,7 +248,9 @@ def _load(known: KnownVersion, folder: Path) -> LoadedModel:
             hint="train the model again",
         )
     loaded_at = dt.datetime.now(tz=dt.UTC)
-    return LoadedModel(known.name, known.version, known.digest, predictor, manifest, loaded_at, _shown_home(predictor))
+    codec = RowCodec(predictor.spec, predictor.vocabulary)
+    home = _shown_home(predictor)
+    return LoadedModel(known.name, known.version, known.digest, predictor, manifest, loaded_at, home, codec)
 
 
 def _shown_home(predictor: Predictor) -> Mapping[str, Any]:

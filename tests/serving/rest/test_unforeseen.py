@@ -60,7 +60,7 @@ def _statuses(answers: list[Reply]) -> list[int]:
 
 def test_a_row_that_cannot_be_valued_costs_the_others_nothing(service, row, monkeypatch):
     def value_rows(model, rows, level):
-        if any(one["HouseAge"] == 13.0 for one in rows):
+        if (model.codec.table(rows).column("HouseAge") == 13.0).any():
             raise ZeroDivisionError("a secret of ours")
         return whole(model, rows, level)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable
-from typing import Protocol
+from typing import Any, Protocol
 
 from appraise.errors import AppraiseError
 from appraise.serving.batching import Answer
@@ -103,9 +103,11 @@ class Direct:
             model = self._predicting.present(options, exchange.name)
             if model is None or options.explain or options.comparables or self._batcher.is_full:
                 return False
-            row = decode_object(exchange.body)
-            if needs_store(row) or check_rows(model, [row]):
-                return False
+            row: Any = model.codec.read(exchange.body)
+            if row is None:
+                row = decode_object(exchange.body)
+                if needs_store(row) or check_rows(model, [row]):
+                    return False
             if self._guard.required:
                 self._guard.admit(exchange.scope, "predict")
         except (Refusal, AppraiseError):

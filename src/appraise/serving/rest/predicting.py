@@ -6,14 +6,14 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
 
 from appraise.datasets.constraints import shown
 from appraise.errors import Problem, UnknownModelError
-from appraise.serving.batching import Answer, Overloaded, answers_of, value_rows
+from appraise.serving.batching import Answer, AnyRow, Overloaded, answers_of, value_rows
 from appraise.serving.explain import explain
 from appraise.serving.models import Lineup, LoadedModel
 from appraise.serving.rest import messages
@@ -87,7 +87,7 @@ class Predicting:
         self,
         scope: Scope,
         model: LoadedModel,
-        row: dict[str, Any],
+        row: AnyRow,
         answer: Answer,
         options: Options,
         started: float,
@@ -112,7 +112,7 @@ class Predicting:
                 prediction_interval=messages.Interval(answer.lower, answer.upper, options.level),
                 confidence_score=answer.confidence,
                 warnings=answer.warnings,
-                input_features=row,
+                input_features=cast(Any, row),
                 processing_time_ms=round((time.perf_counter() - started) * 1e3, 3),
                 **more,
             )
