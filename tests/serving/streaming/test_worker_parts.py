@@ -7,6 +7,7 @@ import time
 
 import httpx
 import pytest
+from confluent_kafka import KafkaError
 
 from appraise.errors import BrokerUnavailableError, SettingsError, StreamError, UnknownTopicError
 from appraise.serving.models import Shelf
@@ -16,6 +17,7 @@ from appraise.serving.streaming.calling import Calls, close_client
 from appraise.serving.streaming.failures import ClientsLostError
 from appraise.serving.streaming.health import HealthServer, Pulse
 from appraise.serving.streaming.keeping import ModelKeeper
+from appraise.serving.streaming.reading import Reader
 from appraise.serving.streaming.slots import hold_slot
 from appraise.serving.streaming.tally import Tally
 from appraise.serving.streaming.watchdog import Watchdog
@@ -87,6 +89,28 @@ def test_a_call_that_never_comes_back_is_left_behind(monkeypatch):
     monkeypatch.setattr(calling, "_CLOSE_SECONDS", 0.1)
     close_client("close", gate.wait)
     gate.set()
+
+
+class _Misled:
+    """A consumer whose question for its offsets went to a broker that is the group's coordinator no more."""
+
+    def assign(self, places):
+        self.assigned = places
+
+    def poll(self, _seconds):
+        return self
+
+    def consume(self, _most, _seconds):
+        return []
+
+    def error(self):
+        return KafkaError(KafkaError.NOT_COORDINATOR, "Failed to fetch committed offsets for 0 partition(s)")
+
+
+def test_a_consumer_that_does_not_know_where_to_begin_is_made_anew():
+    reader = Reader(_Misled(), "requests", partition=0)
+    with pytest.raises(ClientsLostError, match="committed offsets"):
+        reader.take(10, 0.1)
 
 
 def test_a_champion_that_somebody_else_learnt_of_is_taken_up(scoring_home, eventually, tmp_path):

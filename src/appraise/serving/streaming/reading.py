@@ -263,7 +263,9 @@ class Reader:
             raise UnknownTopicError(
                 f"the topic {self.topic} is not there: {error.str()}", hint="make it: appraise stream topics create"
             )
-        elif error.fatal():
+        elif error.fatal() or error.code() == Code.NOT_COORDINATOR:
+            # librdkafka asks once where a partition begins. Where the group's coordinator has moved meanwhile, as in a
+            # cluster's first seconds, it never reads that partition (confluentinc/librdkafka#5586).
             raise ClientsLostError(error.str(), error)
         else:
             _log.warning("the consumer met an error, and goes on", reason=error.str())
