@@ -110,6 +110,7 @@ class Inference:
     def _infer(self, scope: Scope, document: dict[str, Any], model: LoadedModel) -> Reply:
         rows = _rows(document, self._service.limits.max_batch_rows)
         wanted = _wanted(document)
+        request_id = _id(document) or str(uuid.uuid4())
         problems = check_rows(model, rows)
         if problems:
             more = f" and {len(problems) - _MOST_SHOWN} more" if len(problems) > _MOST_SHOWN else ""
@@ -117,7 +118,6 @@ class Inference:
         estimates = value_rows(model, rows, 0.9)
         self._service.tally.batched(len(rows))
         self._service.tally.valued(model.name, model.version, len(rows))
-        request_id = _id(document) or str(uuid.uuid4())
         if self._service.recorder is not None:
             options = Options(version=scope["path_params"].get("version"))
             self._service.recorder.answered_rows(scope, model, options, rows, estimates, request_id=request_id)
