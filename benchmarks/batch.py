@@ -8,7 +8,8 @@ California rows are resampled with jitter and written as Parquet. `pool` is the 
 the default model: comparables, intervals, warnings, checks. `plain` is the same with a model without
 comparables.
 `dask` is a scheduler and worker processes on this machine. `bare` reads the same file and writes columns of the same
-number and types, two files at a time, and computes nothing. `mlflow` reads the file with pandas, has a pyfunc of a
+number and types with the same compression and row groups, each file to the disk as a part is, and computes nothing: it
+makes no hash, checks nothing and starts no process. `mlflow` reads the file with pandas, has a pyfunc of a
 CatBoost model of the plain columns predict it, which makes no interval and checks nothing, and writes it.
 
 Rows/s count from the first look at the input to the manifest, the start of the workers included; the processor's time
@@ -53,6 +54,7 @@ def main() -> None:
     arguments.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     arguments.add_argument("--data-dir", type=Path, default=os.environ.get("APPRAISE_DATA_DIR"))
     arguments.add_argument("--bundle", type=Path, help="the default model's bundle, where one was trained already")
+    arguments.add_argument("--plain-bundle", type=Path, help="the same of the model without comparables")
     arguments.add_argument("--child", nargs=4, metavar="X", help="what this program starts itself with")
     chosen = arguments.parse_args()
     if chosen.child:
@@ -62,7 +64,7 @@ def main() -> None:
     engines = [engine for engine in ENGINES if engine in chosen.engines]
     with tempfile.TemporaryDirectory(prefix="appraise-benchmark-") as name:
         folder = Path(name)
-        bundles = train(folder, chosen.data_dir, engines, chosen.bundle)
+        bundles = train(folder, chosen.data_dir, engines, chosen.bundle, chosen.plain_bundle)
         figures = []
         for rows in chosen.rows:
             say(f"{rows:,} rows")
@@ -72,7 +74,9 @@ def main() -> None:
     show(figures, as_json=chosen.json)
 
 
-def train(folder: Path, data_dir: Path | None, engines: list[str], bundle: Path | None) -> dict[str, Path]:
+def train(
+    folder: Path, data_dir: Path | None, engines: list[str], bundle: Path | None, plain: Path | None
+) -> dict[str, Path]:
     """Bundles of the default model and of one without comparables, and mlflow's model."""
     from appraise.datasets.prepare import prepare
     from appraise.datasets.presets import find_spec
@@ -94,7 +98,9 @@ def train(folder: Path, data_dir: Path | None, engines: list[str], bundle: Path 
         say("training the default model")
         fit = Fitting(spec, *frames, FitOptions(threads=threads), SilentProgress()).run()
         made["pool"] = save(fit.predictor, folder / "pool")
-    if "plain" in engines:
+    if plain is not None:
+        made["plain"] = plain
+    elif "plain" in engines:
         say("training a model without comparables")
         with (
             patch.object(fitting, "FeaturePipeline", lambda *_, **__: FeaturePipeline(metrics=None)),
@@ -326,7 +332,10 @@ def bare(source: Path, output: Path, threads: int) -> None:
             floating = pa.types.is_floating(field.type)
             column = pa.array(random.random(table.num_rows)) if floating else pa.nulls(table.num_rows, field.type)
             table = table.append_column(field, column)
-        parquet.write_table(table, output / f"{group}.parquet", row_group_size=65_536, **how_written(table.schema))
+        with (output / f"{group}.parquet").open("wb") as file:
+            parquet.write_table(table, file, row_group_size=65_536, **how_written(table.schema))
+            file.flush()
+            os.fsync(file.fileno())
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(copy, range(groups)))

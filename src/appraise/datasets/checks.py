@@ -6,6 +6,7 @@ import datetime as dt
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 
 import polars as pl
 
@@ -100,8 +101,11 @@ def _checks(
 ) -> Iterator[_Check]:
     yield from _place_checks(spec, frame, most)
     for column in spec.columns:
-        if column.is_input or (column.role == "target" and target_needed):
-            yield from _column_checks(column, _must_be_present(column, spec))
+        if not column.is_input and not (column.role == "target" and target_needed):
+            continue
+        must_be_present = _must_be_present(column, spec)
+        if not _is_sound(column, frame[column.name], must_be_present):
+            yield from _column_checks(column, must_be_present)
     if target_needed and spec.objective == "relative":
         price = spec.target.name
         yield _Check(f"{price} {constraints.ABOVE_ZERO}", pl.col(price) <= 0, (price,))
@@ -116,6 +120,22 @@ def _must_be_present(column: Column, spec: DatasetSpec) -> bool:
     if column.role == "target" or (column.role == "sale_date" and isinstance(spec.split, TimeSplit)):
         return True
     return not column.optional
+
+
+def _is_sound(column: Column, values: pl.Series, must_be_present: bool) -> bool:  # noqa: FBT001
+    """Whether a look at the whole column says already that each value of it is as asked: most are, and it is quick."""
+    if (
+        column.kind not in ("number", "integer")
+        or column.levels is not None
+        or (must_be_present and values.has_nulls())
+    ):
+        return False
+    least, greatest = values.min(), values.max()
+    if not isinstance(least, float | int) or not isinstance(greatest, float | int) or not isfinite(values.sum()):
+        return False
+    return (column.minimum is None or least >= column.minimum) and (
+        column.maximum is None or greatest <= column.maximum
+    )
 
 
 def _column_checks(column: Column, must_be_present: bool) -> Iterator[_Check]:  # noqa: FBT001

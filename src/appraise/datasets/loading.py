@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 import polars as pl
@@ -224,12 +225,20 @@ def typed_column(cells: pl.Series, column: Column, spec: DatasetSpec) -> tuple[p
     """As `parse_column`, without the way through text for numbers and dates that are typed already."""
     dtype = cells.dtype
     if column.kind == "number" and dtype.is_numeric():
-        values = cells.cast(pl.Float64).fill_nan(None).rename(column.name)
+        values = cells.cast(pl.Float64).rename(column.name)
+        # A finite sum has no infinity in it, and nothing that is not a number.
+        if isfinite(values.sum()):
+            return values, _nowhere(len(values))
+        values = values.fill_nan(None)
         infinite = values.is_infinite().fill_null(value=False)
         return values.set(infinite, None), infinite
     if (column.kind == "integer" and dtype.is_signed_integer()) or (column.kind == "date" and dtype == pl.Date):
-        return cells.cast(DTYPES[column.kind]).rename(column.name), pl.repeat(False, len(cells), eager=True)
+        return cells.cast(DTYPES[column.kind]).rename(column.name), _nowhere(len(cells))
     return parse_column(cells, column, spec.csv)
+
+
+def _nowhere(count: int) -> pl.Series:
+    return pl.Series([False]).new_from_index(0, count)
 
 
 def _unreadable(column: Column, cells: pl.Series, mask: pl.Series) -> pl.DataFrame:

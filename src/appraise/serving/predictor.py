@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -407,7 +408,7 @@ def joined(parts: Sequence[Estimates]) -> Estimates:
         upper=np.concatenate([part.upper for part in parts]),
         level=parts[0].level,
         fsd=np.concatenate([part.fsd for part in parts]),
-        warnings=tuple(entry for part in parts for entry in part.warnings),
+        warnings=tuple(chain.from_iterable(part.warnings for part in parts)),
     )
 
 
