@@ -14,10 +14,11 @@ from typing import Any, Protocol
 
 from appraise.errors import AppraiseError
 from appraise.serving.batching import Answer
+from appraise.serving.rest.checking import check_rows, needs_store
 from appraise.serving.rest.codec import decode_object
 from appraise.serving.rest.http import JSON, Header, Reply, Scope
 from appraise.serving.rest.parameters import SINGLE, options_of
-from appraise.serving.rest.predicting import Predicting, check_rows, needs_store
+from appraise.serving.rest.predicting import Predicting
 from appraise.serving.rest.problems import Refusal, refusal_for
 from appraise.serving.rest.service import Service
 

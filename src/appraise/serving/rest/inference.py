@@ -17,6 +17,7 @@ from appraise.datasets.constraints import shown
 from appraise.serving.batching import Overloaded, value_rows
 from appraise.serving.models import LoadedModel
 from appraise.serving.rest import tensors
+from appraise.serving.rest.checking import check_rows
 from appraise.serving.rest.codec import decode_object
 from appraise.serving.rest.http import Receive, Reply, Scope, header
 from appraise.serving.rest.inference_schema import (
@@ -33,7 +34,7 @@ from appraise.serving.rest.inference_schema import (
     datatype,
 )
 from appraise.serving.rest.parameters import Options
-from appraise.serving.rest.predicting import Predicting, check_rows
+from appraise.serving.rest.predicting import Predicting
 from appraise.serving.rest.problems import Refusal, overloaded
 from appraise.serving.rest.service import Service
 

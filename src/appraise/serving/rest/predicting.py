@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -12,29 +11,25 @@ import msgspec
 import numpy as np
 
 from appraise.datasets.constraints import shown
-from appraise.errors import Problem, UnknownModelError
-from appraise.serving.batching import Answer, AnyRow, Overloaded, answers_of, value_rows
+from appraise.errors import UnknownModelError
+from appraise.serving.batching import Answer, AnyRow, Overloaded
 from appraise.serving.explain import explain
 from appraise.serving.models import Lineup, LoadedModel
 from appraise.serving.rest import messages
-from appraise.serving.rest.codec import check_media_type, decode_object, too_large_numbers
+from appraise.serving.rest.checking import check_rows, needs_store, origins_of
+from appraise.serving.rest.codec import check_media_type, decode_object
 from appraise.serving.rest.http import Receive, Reply, Scope, TooLargeError, header, read_body
+from appraise.serving.rest.many import Many
 from appraise.serving.rest.parameters import BATCH, SINGLE, Options, options_of
-from appraise.serving.rest.problems import Refusal, field_error, overloaded, refused_rows
+from appraise.serving.rest.problems import Refusal, overloaded, refused_rows
 from appraise.serving.rest.service import Service
 from appraise.serving.rest.stamps import new_id, now
-from appraise.serving.stored import POSITIONAL, USER, Completed, is_asked
+from appraise.serving.stored import Completed, is_asked
 
 _encoder = msgspec.json.Encoder()
 
-#: Rows of a batch that are valued in one call: few enough that the threads beside it get their turn.
-_PIECE = 512
-_LONGEST_NAME = 200
 #: Headers that browsers send with what a page asks for, and that no page can leave out.
 _OF_A_PAGE = frozenset((b"origin", b"sec-fetch-site"))
-
-#: A row with its stored features, or what is wrong with it.
-Stored = Completed | tuple[Problem, ...]
 
 
 class Predicting:
@@ -52,6 +47,7 @@ class Predicting:
         self._tally = service.tally
         self._stored = service.stored
         self._recorder = service.recorder
+        self._many = Many(service)
 
     async def single(self, scope: Scope, receive: Receive, name: str | None = None) -> Reply:
         """Value one home."""
@@ -79,7 +75,7 @@ class Predicting:
             base, contributions = await asyncio.to_thread(_explained, model, row, answer.estimate)
         more: dict[str, Any] = {"base": base, "contributions": contributions, "comparables": nearest}
         if stored is not None:
-            more |= _origins(stored)
+            more |= origins_of(stored)
             answer = answer._replace(warnings=(*answer.warnings, *stored.warnings))
         return self.conclude(scope, model, row, answer, options, started, **more)
 
@@ -127,7 +123,7 @@ class Predicting:
         body = await self.body(scope, receive)
         model = await self.model(options, name)
         try:
-            return await self._batcher.run(lambda: self._value_batch(scope, body, model, options))
+            return await self._batcher.run(lambda: self._many.value(scope, body, model, options))
         except Overloaded as error:
             raise overloaded() from error
 
@@ -208,137 +204,12 @@ class Predicting:
         found = lineup.find(self._wanted(options, name, lineup), version=options.version, alias=options.alias)
         return found if isinstance(found, LoadedModel) else None
 
-    def _value_batch(self, scope: Scope, body: bytes, model: LoadedModel, options: Options) -> Reply:
-        started = time.perf_counter()
-        rows, batch_name = self._read_batch(decode_object(body))
-        asked = any(type(row) is dict and (USER in row or POSITIONAL in row) for row in rows)
-        stored = self._stored.complete_batch(model, rows) if asked else {}
-        for position, one in stored.items():
-            if isinstance(one, Completed):
-                rows[position] = one.row
-        checked = [_problems_of(model, row, position, stored.get(position)) for position, row in enumerate(rows)]
-        accepted = [row for row, problems in zip(rows, checked, strict=True) if not problems]
-        answers: list[Answer] = []
-        for start in range(0, len(accepted), _PIECE):
-            piece = accepted[start : start + _PIECE]
-            answers += answers_of(value_rows(model, piece, options.level))
-            self._tally.batched(len(piece))
-        results = _results(checked, answers, options.level, stored)
-        self._tally.valued(model.name, model.version, len(accepted))
-        self._tally.refused(model.name, len(rows) - len(accepted))
-        batch = messages.BatchPrediction(
-            batch_id=new_id(),
-            batch_name=batch_name,
-            model_name=model.name,
-            model_version=model.version,
-            timestamp=now(),
-            rows=len(rows),
-            valued=len(accepted),
-            refused=len(rows) - len(accepted),
-            results=results,
-            processing_time_ms=round((time.perf_counter() - started) * 1e3, 3),
-        )
-        if self._recorder is not None:
-            self._recorder.answered_batch(scope, model, options, batch, rows)
-        return Reply(_encoder.encode(batch))
-
-    def _read_batch(self, document: dict[str, Any]) -> tuple[list[Any], str | None]:
-        errors = [
-            messages.FieldError(name, "is not a field of a batch; its fields are rows and batch_name", shown(value))
-            for name, value in document.items()
-            if name not in ("rows", "batch_name")
-        ]
-        rows, name = document.get("rows"), document.get("batch_name")
-        most = self._limits.max_batch_rows
-        if not isinstance(rows, list):
-            errors.append(messages.FieldError("rows", "must be an array of rows", shown(rows)))
-        elif not 1 <= len(rows) <= most:
-            errors.append(messages.FieldError("rows", f"must hold from 1 to {most:,} rows", f"{len(rows):,} rows"))
-        if name is not None and (not isinstance(name, str) or len(name) > _LONGEST_NAME):
-            wanted = f"must be a text of at most {_LONGEST_NAME} characters"
-            errors.append(messages.FieldError("batch_name", wanted, shown(name)))
-        if errors or not isinstance(rows, list):
-            first = errors[0]
-            raise Refusal(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                f"the batch cannot be read: {first.field} {first.constraint}, received {first.received}",
-                errors=errors,
-            )
-        return rows, name
-
-
-def needs_store(row: dict[str, Any]) -> bool:
-    """Whether a row may name somebody whose stored features count, or gives its values by position."""
-    return USER in row or POSITIONAL in row
-
-
-def check_rows(model: LoadedModel, rows: Sequence[dict[str, Any]]) -> list[Problem]:
-    """Everything that is wrong with rows of JSON."""
-    try:
-        return model.predictor.checker.problems(rows)
-    except OverflowError:
-        return [
-            Problem(position, error.field, error.constraint, error.received)
-            for position, row in enumerate(rows)
-            for error in too_large_numbers(row)
-        ]
-
-
-def _problems_of(
-    model: LoadedModel, row: Any, position: int, stored: Stored | None = None
-) -> tuple[messages.FieldError, ...]:
-    if isinstance(stored, tuple):
-        return tuple(field_error(problem, row=position) for problem in stored)
-    if type(row) is not dict:
-        return (messages.FieldError(None, "must be an object of fields", shown(row), position),)
-    problems = check_rows(model, [row])
-    return tuple(
-        field_error(problem, row=position) for problem in (problems if stored is None else stored.blamed(problems))
-    )
-
-
-def _results(
-    checked: Sequence[tuple[messages.FieldError, ...]],
-    answers: Sequence[Answer],
-    level: float,
-    stored: Mapping[int, Stored],
-) -> list[messages.Valued | messages.Refused]:
-    remaining = iter(answers)
-    results: list[messages.Valued | messages.Refused] = []
-    for position, errors in enumerate(checked):
-        if errors:
-            results.append(messages.Refused(position, errors))
-            continue
-        answer = next(remaining)
-        found = stored.get(position)
-        completed = found if isinstance(found, Completed) else None
-        results.append(
-            messages.Valued(
-                row=position,
-                prediction=answer.estimate,
-                prediction_id=new_id(),
-                prediction_interval=messages.Interval(answer.lower, answer.upper, level),
-                confidence_score=answer.confidence,
-                warnings=answer.warnings if completed is None else (*answer.warnings, *completed.warnings),
-                **_origins(completed),
-            )
-        )
-    return results
-
 
 def _comparables(model: LoadedModel, row: dict[str, Any], count: int) -> tuple[messages.Comparable, ...]:
     return tuple(
         messages.Comparable(sale.price, sale.date, sale.distance_km, sale.likeness, sale.attributes)
         for sale in model.predictor.comparables(row, count=count)
     )
-
-
-def _origins(stored: Completed | None) -> dict[str, Any]:
-    """What an answer says of where its inputs came from."""
-    if stored is None:
-        return {}
-    user = msgspec.UNSET if stored.user_id is None else stored.user_id
-    return {"user_id": user, "feature_sources": stored.origins, "feature_times": stored.times}
 
 
 def _explained(
