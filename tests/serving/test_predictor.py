@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from tests.serving.bundles import save
 
 import appraise
 from appraise.datasets.frames import input_columns, prices
 from appraise.datasets.presets import find_spec
 from appraise.datasets.simulate import simulate_table
-from appraise.datasets.specfile import spec_hash, spec_to_dict
 from appraise.errors import BundleError, RowError
 from appraise.jobs import fitting
 from appraise.jobs.fitting import FitOptions, Fitting
@@ -24,9 +24,6 @@ from appraise.jobs.progress import SilentProgress
 from appraise.models import intervals
 from appraise.models.catalogue import model_state
 from appraise.models.level import MarketLevel
-from appraise.registry.bundle import write_bundle
-from appraise.registry.manifest import Manifest
-from appraise.registry.version import FIRST
 from appraise.serving.predictor import Estimates, Predictor
 
 QUICK = {"catboost": {"iterations": 60, "learning_rate": 0.2, "depth": 4}}
@@ -283,27 +280,6 @@ def test_intervals_are_wider_once_no_sale_was_heard_of_for_long(bayside, newer):
 
 
 # Bundles
-
-
-def save(predictor: Predictor, folder: Path) -> Path:
-    spec = predictor.spec
-    finite = predictor.last_sale if math.isfinite(predictor.last_sale) else None
-    manifest = Manifest(
-        name=spec.name,
-        version=FIRST,
-        kind="catboost",
-        created_at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
-        spec=spec_to_dict(spec),
-        spec_hash=spec_hash(spec),
-        metrics={},
-        training_ranges={},
-        git_commit=None,
-        data_hash="0" * 64,
-        libraries={},
-        extra={"scale": predictor.scale, "last_sale": finite, "window_days": predictor.window_days},
-    )
-    write_bundle(folder, manifest=manifest, parts=predictor.parts())
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -1,22 +1,18 @@
 """A small model of the made-up market, as a bundle, and homes to be valued."""
 
-import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.serving.bundles import save
 
 from appraise.datasets.presets import find_spec
 from appraise.datasets.simulate import simulate_table
-from appraise.datasets.specfile import spec_hash, spec_to_dict
 from appraise.jobs import fitting
 from appraise.jobs.fitting import FitOptions, Fitting
 from appraise.jobs.progress import SilentProgress
 from appraise.models import intervals
-from appraise.registry.bundle import write_bundle
-from appraise.registry.manifest import Manifest
-from appraise.registry.version import FIRST
 from appraise.serving.batch import planning
 from appraise.serving.batch.run import Run, plan_run
 
@@ -37,23 +33,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         frame, spec = simulate_table("homes", rows=400), find_spec("homes")
         options = FitOptions(parameters=QUICK, row_budget_us=1e9)
         predictor = Fitting(spec, frame[:300], frame[300:], options, SilentProgress()).run().predictor
-    folder = tmp_path_factory.mktemp("bundles") / "homes"
-    manifest = Manifest(
-        name="homes",
-        version=FIRST,
-        kind="catboost",
-        created_at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
-        spec=spec_to_dict(spec),
-        spec_hash=spec_hash(spec),
-        metrics={},
-        training_ranges={},
-        git_commit=None,
-        data_hash="0" * 64,
-        libraries={},
-        extra={"scale": predictor.scale, "last_sale": None, "window_days": predictor.window_days},
-    )
-    write_bundle(folder, manifest=manifest, parts=predictor.parts())
-    return folder
+    return save(predictor, tmp_path_factory.mktemp("bundles") / "homes")
 
 
 @pytest.fixture(scope="session")
