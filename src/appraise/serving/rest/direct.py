@@ -14,16 +14,20 @@ from typing import Any, Protocol
 
 from appraise.errors import AppraiseError
 from appraise.serving.batching import Answer
+from appraise.serving.models import Lineup, LoadedModel
 from appraise.serving.rest.checking import check_rows, needs_store
 from appraise.serving.rest.codec import decode_object
 from appraise.serving.rest.http import JSON, Header, Reply, Scope
-from appraise.serving.rest.parameters import SINGLE, options_of
+from appraise.serving.rest.parameters import SINGLE, Options, options_of
 from appraise.serving.rest.predicting import Predicting
 from appraise.serving.rest.problems import Refusal, refusal_for
 from appraise.serving.rest.service import Service
 
 #: A larger body may arrive in pieces that have to be waited for.
 MOST_BYTES = 32 * 1024
+
+#: Paths with queries that are remembered at a time.
+_MOST_ASKED = 256
 
 _MODELS = b"/models/"
 _PREDICT = b"/predict"
@@ -66,6 +70,9 @@ class Direct:
         self._guard = service.guard
         self._batcher = service.batcher
         self._tally = service.tally
+        self._shelf = service.shelf
+        self._lineup: Lineup | None = None
+        self._asked: dict[tuple[str | None, bytes], tuple[Options, LoadedModel]] = {}
         self._cross_origin = bool(service.limits.cors_origins)
         #: Answers that wait for something; a task that nobody holds may be lost.
         self._later: set[asyncio.Future[None]] = set()
@@ -100,10 +107,10 @@ class Direct:
         """Answer when the row has been valued; False where it takes a task, such as to say what is wrong with it."""
         started = time.perf_counter()
         try:
-            options = options_of(exchange.query, SINGLE)
-            model = self._predicting.present(options, exchange.name)
-            if model is None or options.explain or options.comparables or self._batcher.is_full:
+            meant = self._meant(exchange)
+            if meant is None or self._batcher.is_full:
                 return False
+            options, model = meant
             row: Any = model.codec.read(exchange.body)
             if row is None:
                 row = decode_object(exchange.body)
@@ -129,6 +136,25 @@ class Direct:
 
         self._batcher.submit(model, row, options.level, conclude)
         return True
+
+    def _meant(self, exchange: Exchange) -> tuple[Options, LoadedModel] | None:
+        """What a request asks for and of which model, None where that takes a task; raises what is wrong with it.
+
+        It is found once for each path and query, until another model is served.
+        """
+        lineup = self._shelf.lineup
+        if lineup is not self._lineup or len(self._asked) >= _MOST_ASKED:
+            self._lineup = lineup
+            self._asked.clear()
+        key = exchange.name, exchange.query
+        found = self._asked.get(key)
+        if found is None:
+            options = options_of(exchange.query, SINGLE)
+            model = self._predicting.present(options, exchange.name)
+            if model is None or options.explain or options.comparables:
+                return None
+            found = self._asked[key] = options, model
+        return found
 
     def _send(self, exchange: Exchange, reply: Reply, route: str, started: float) -> None:
         exchange.reply(reply)
