@@ -4,6 +4,7 @@ import dataclasses
 import datetime as dt
 import itertools
 import math
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from appraise.datasets.presets import find_spec
 from appraise.datasets.simulate import simulate_table
 from appraise.errors import BundleError, RowError
 from appraise.jobs import fitting
-from appraise.jobs.fitting import FitOptions, Fitting
+from appraise.jobs.fitted import FitOptions
+from appraise.jobs.fitting import Fitting
 from appraise.jobs.progress import SilentProgress
 from appraise.models import intervals
 from appraise.models.catalogue import model_state
 from appraise.models.level import MarketLevel
-from appraise.serving.predictor import Estimates, Predictor
+from appraise.serving.predictor import Estimates, Predictor, use_threads
 
 QUICK = {"catboost": {"iterations": 60, "learning_rate": 0.2, "depth": 4}}
 
@@ -120,6 +122,21 @@ def test_many_rows_are_valued_near_each_other_and_come_back_in_their_order(baysi
     plain = bayside.predict_columns(columns)
     assert np.array_equal(numbers(ordered), numbers(plain))
     assert ordered.warnings == plain.warnings
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_however_many_threads_the_numbers_are_the_same(bayside, sales, threads):
+    # More than two of the larger pieces of a process with one thread.
+    many = sales.sample(2500, with_replacement=True, shuffle=True, seed=4)
+    columns = columns_of(bayside, many)
+    expected = bayside.predict_columns(columns)
+    use_threads(threads)
+    try:
+        found = bayside.predict_columns(columns)
+    finally:
+        use_threads(os.cpu_count() or 1)
+    assert numbers(found) == numbers(expected)
+    assert found.warnings == expected.warnings
 
 
 def test_a_row_may_leave_out_what_is_missing_and_write_its_date_as_text(bayside, newer):
