@@ -30,7 +30,8 @@ from appraise.datasets.presets import find_spec
 from appraise.datasets.simulate import DEFAULT_ROWS, parse_shock, simulate_market
 from appraise.datasets.spec import DatasetSpec, RandomSplit
 from appraise.evaluation.point_errors import mdape
-from appraise.jobs.fitting import Fit, FitOptions, Fitting, Rows, encode
+from appraise.jobs.fitted import Fit, FitOptions, Rows, encode
+from appraise.jobs.fitting import Fitting
 from appraise.jobs.progress import SilentProgress
 from appraise.models.base import Model, TrainingData, root_mean_square
 from appraise.models.linear import LinearRegression

@@ -82,7 +82,8 @@ def train(
     from appraise.datasets.presets import find_spec
     from appraise.features.pipeline import FeaturePipeline
     from appraise.jobs import fitting
-    from appraise.jobs.fitting import FitOptions, Fitting
+    from appraise.jobs.fitted import FitOptions
+    from appraise.jobs.fitting import Fitting
     from appraise.jobs.progress import SilentProgress
 
     spec = find_spec("california")

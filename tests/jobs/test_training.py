@@ -16,7 +16,8 @@ from appraise.datasets.presets import find_spec
 from appraise.datasets.simulate import simulate_table
 from appraise.datasets.spec import Column, DatasetSpec, RandomSplit
 from appraise.errors import DataError, FitError
-from appraise.jobs.fitting import FitOptions, Fitting
+from appraise.jobs.fitted import FitOptions
+from appraise.jobs.fitting import Fitting
 from appraise.jobs.progress import SilentProgress
 from appraise.jobs.train import TrainOptions, train
 from appraise.models import candidates

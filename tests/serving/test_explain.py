@@ -16,7 +16,7 @@ from appraise.errors import RowError
 from appraise.features.base import FitContext
 from appraise.features.pipeline import FeaturePipeline
 from appraise.features.vocabulary import Vocabulary
-from appraise.jobs.fitting import FitOptions, encode, fit_context
+from appraise.jobs.fitted import FitOptions, encode, fit_context
 from appraise.models import gaussian_process
 from appraise.models.base import TrainingData
 from appraise.models.blend import Blend

@@ -28,7 +28,7 @@ from appraise.evaluation.evaluation import (
 from appraise.evaluation.metrics import measure
 from appraise.evaluation.splits import evaluate_split
 from appraise.features.pipeline import FeaturePipeline
-from appraise.jobs.fitting import FitOptions, Rows, encode, fit_context
+from appraise.jobs.fitted import FitOptions, Rows, encode, fit_context
 from appraise.jobs.progress import Progress
 from appraise.jobs.workspace import Workspace
 from appraise.models.base import TrainingData

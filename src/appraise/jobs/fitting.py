@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from appraise.datasets.frames import input_columns, prices
+from appraise.datasets.frames import input_columns
 from appraise.datasets.spec import DatasetSpec
 from appraise.datasets.table import Table
 from appraise.errors import FitError
-from appraise.features.base import FitContext
 from appraise.features.pipeline import FeaturePipeline
 from appraise.features.vocabulary import Vocabulary
+from appraise.jobs.calibrating import calibration_rows, cross_fitted, helpful_level
+from appraise.jobs.fitted import Fit, FitOptions, FittedCandidate, encode, fit_context
 from appraise.jobs.progress import Progress, Task
 from appraise.models.base import Model, TrainingData
 from appraise.models.blend import Blend, blend_weights
 from appraise.models.candidates import BLENDED, FAST_BLENDED, candidate_kinds, make, objective_error
 from appraise.models.intervals import (
-    CalibrationRows,
     ConformalIntervals,
     calibrate,
     fit_scale,
@@ -34,9 +34,6 @@ from appraise.models.trees import CatBoost
 from appraise.serving.predictor import Predictor, Scale, training_ranges
 from appraise.serving.rows import RowChecker
 
-#: A category with at most so many levels is told apart by its target encoding alone.
-_FEW_LEVELS = 30
-
 #: Iterations of the quick model by which the scale is chosen.
 _SCALE_TRIAL = {"learning_rate": 0.1, "depth": 6, "rsm": 0.5}
 _SCALE_TRIAL_ITERATIONS = 300
@@ -45,120 +42,8 @@ _SCALE_TRIAL_ITERATIONS = 300
 _OUT_OF_FOLD = {"learning_rate": 0.07, "depth": 6, "rsm": 0.25}
 _OUT_OF_FOLD_ITERATIONS = 400
 
-#: Models by which the intervals of dated data are calibrated.
-_CALIBRATION_FOLDS = 3
-
 #: Rows that single-row time is measured on.
 _TIMED_ROWS = 150
-
-
-@dataclass(frozen=True, slots=True)
-class FitOptions:
-    """How to fit.
-
-    Attributes:
-        quality: `fast` takes the best model within the row-time budget, `best` the best of all.
-        row_budget_us: what one row may take, microseconds, everything included.
-        seed: of every random choice.
-        threads: how many may be used.
-        recording_lag_days: days until a sale is known.
-        window_days: days of sales that the market level is made of.
-        parameters: hyperparameters by kind, where tuning found some.
-    """
-
-    quality: str = "fast"
-    row_budget_us: float = 250.0
-    seed: int = 0
-    threads: int = 1
-    recording_lag_days: int = 1
-    window_days: int = 30
-    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows of one set, encoded.
-
-    Attributes:
-        columns: input columns, as `Predictor.predict_columns` takes them.
-        table: the same, encoded.
-        prices: (n,) in the target's unit.
-    """
-
-    columns: dict[str, Any]
-    table: Table
-    prices: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.prices)
-
-
-@dataclass(frozen=True, slots=True)
-class FittedCandidate:
-    """One model that was fitted and compared.
-
-    Attributes:
-        kind: what it is; blends name their parts.
-        model: the fitted model.
-        validation: (m,) its estimates of the validation rows on its scale.
-        error: the objective's error on validation rows, in money.
-        fit_seconds: wall time of fitting.
-        row_us: median time of one row through the whole predictor, microseconds.
-    """
-
-    kind: str
-    model: Model
-    validation: NDArray[np.float64]
-    error: float
-    fit_seconds: float
-    row_us: float
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """What fitting came to.
-
-    Attributes:
-        predictor: ready to answer; its pool holds training and validation rows.
-        candidates: everything that was compared, best validation error first.
-        chosen: the one that was taken.
-        left_out: kinds that were not tried, because there are too many rows.
-        trial: the predictor of the chosen model as it was on validation, before it was refitted.
-    """
-
-    predictor: Predictor
-    candidates: tuple[FittedCandidate, ...]
-    chosen: FittedCandidate
-    left_out: tuple[str, ...]
-
-
-def encode(spec: DatasetSpec, vocabulary: Vocabulary, frame: pl.DataFrame) -> Rows:
-    """Rows of a canonical frame."""
-    columns = input_columns(spec, frame)
-    return Rows(columns, vocabulary.encode(columns), prices(spec, frame))
-
-
-def fit_context(
-    spec: DatasetSpec, vocabulary: Vocabulary, target: NDArray[np.float64], options: FitOptions
-) -> FitContext:
-    """What transformations may know: roles, and how each category is encoded."""
-    categories = tuple(vocabulary.levels_)
-    auto = {name: spec.column(name).encoding for name in categories}
-    many = {name for name, levels in vocabulary.levels_.items() if len(levels) > _FEW_LEVELS}
-    return FitContext(
-        target=target,
-        seed=options.seed,
-        latitude=spec.latitude.name if spec.latitude else None,
-        longitude=spec.longitude.name if spec.longitude else None,
-        sale_date=spec.sale_date.name if spec.sale_date else None,
-        categories=categories,
-        booleans=tuple(column.name for column in spec.inputs if column.kind == "boolean"),
-        frequency_encoded=tuple(
-            name for name in categories if auto[name] == "frequency" or (auto[name] == "auto" and name in many)
-        ),
-        target_encoded=tuple(name for name in categories if auto[name] in ("target", "auto")),
-        recording_lag=options.recording_lag_days,
-    )
 
 
 class Fitting:
@@ -385,68 +270,28 @@ class Fitting:
         return min(within, key=lambda one: one.error)
 
     def _finish(self, chosen: FittedCandidate) -> Predictor:
-        dated = self.spec.sale_date is not None
-        with self.progress.task("calibration", total=3 if dated else 1) as task:
-            level = self._market_level(chosen)
-            fresh = self._calibration_rows(chosen.model, self.data.X_val, level)
-            stale = self._calibration_rows(chosen.model, self.stale_X, None)
+        date, data = self.spec.sale_date, self.data
+        with self.progress.task("calibration", total=1 if date is None else 3) as task:
+            estimate = self._from(chosen.validation)
+            level = helpful_level(self.spec, self.validation, estimate, chosen.error, self.options)
+            days = None if date is None else self.validation.table.column(date.name)
+            shift = None if level is None or days is None else level.at(days)
+            fresh = calibration_rows(chosen.model, data.X_val, data.y_val, shift=shift, scale=self.scale)
+            stale = calibration_rows(chosen.model, self.stale_X, data.y_val, shift=None, scale=self.scale)
             intervals = calibrate(self._uncalibrated.scale_model, fresh, stale)
             task.advance()
-            if not dated:
-                model = chosen.model.conditioned(self.data)
+            if days is None:
+                model = chosen.model.conditioned(data)
             else:
-                intervals = intervals.rescored(self._cross_fitted(chosen.model))
+                intervals = intervals.rescored(cross_fitted(chosen.model, data))
                 task.advance()
                 # The newest rows say most about the market that the model will meet.
-                model = chosen.model.refit(self.data)
+                model = chosen.model.refit(data)
                 level = None if level is None else MarketLevel.empty(window=level.window, lag=level.lag)
                 task.advance()
         predictor = self._predictor(model, intervals, level)
-        date = self.spec.sale_date
-        last = np.nan if date is None else _newest(self.validation.table.column(date.name))
+        last = np.nan if days is None else _newest(days)
         return replace(predictor, pipeline=self.known, last_sale=float(np.fmax(predictor.last_sale, last)))
-
-    def _cross_fitted(self, model: Model) -> CalibrationRows:
-        """Validation rows valued by models that know the rest of validation.
-
-        The model that will be served is refitted on all of validation. Errors of the one before would promise intervals
-        that are too wide wherever the newest rows were news to it.
-        """
-        data = self.data
-        fold = np.random.RandomState(self.options.seed).permutation(len(data.X_val)) % _CALIBRATION_FOLDS
-        centre = np.empty(len(data.X_val))
-        for held in range(_CALIBRATION_FOLDS):
-            inside, outside = fold == held, fold != held
-            known = replace(
-                data,
-                X=np.concatenate((data.X, data.X_val[outside])),
-                y=np.concatenate((data.y, data.y_val[outside])),
-                X_val=data.X_val[:0],
-                y_val=data.y_val[:0],
-            )
-            centre[inside] = model.refit(known).predict(data.X_val[inside])
-        return CalibrationRows(data.X_val, centre, centre, data.y_val)
-
-    def _market_level(self, chosen: FittedCandidate) -> MarketLevel | None:
-        """The level of the validation sales, where it makes their estimates better."""
-        date = self.spec.sale_date
-        if date is None or self.validation.prices.min() <= 0:
-            return None
-        days = self.validation.table.column(date.name)
-        estimate = self._from(chosen.validation)
-        residuals = np.log(self.validation.prices / np.maximum(estimate, 1e-9))
-        options = self.options
-        level = MarketLevel.of(days, residuals, window=options.window_days, lag=options.recording_lag_days)
-        levelled = objective_error(self.spec.objective, self.validation.prices, estimate * np.exp(level.at(days)))
-        return level if levelled < chosen.error else None
-
-    def _calibration_rows(self, model: Model, X: NDArray[np.float64], level: MarketLevel | None) -> CalibrationRows:
-        centre = model.predict(X)
-        estimate = centre
-        if level is not None and self.spec.sale_date is not None:
-            shift = level.at(self.validation.table.column(self.spec.sale_date.name))
-            estimate = centre + shift if self.scale == "log" else centre * np.exp(shift)
-        return CalibrationRows(X, estimate, centre, self.data.y_val)
 
 
 def _scaling(

@@ -20,7 +20,8 @@ from appraise.datasets.specfile import spec_hash, spec_to_dict
 from appraise.datasets.summary import DataSummary
 from appraise.evaluation.evaluation import Candidate
 from appraise.evaluation.metrics import measure
-from appraise.jobs.fitting import Fit, FitOptions, FittedCandidate, Fitting, Rows, encode
+from appraise.jobs.fitted import Fit, FitOptions, FittedCandidate, Rows, encode
+from appraise.jobs.fitting import Fitting
 from appraise.jobs.progress import Progress
 from appraise.jobs.tuned import tuned_parameters
 from appraise.jobs.workspace import Quality, Workspace
