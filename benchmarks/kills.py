@@ -30,22 +30,14 @@ import numpy as np
 from _report import Figure, parser, say, show
 from serving_load import children
 
+from appraise.datasets.presets import find_spec
+from appraise.serving.models import example_row
 from appraise.store.database import Database, DatabaseOptions
 from appraise.store.loader import Loader
 from appraise.store.verify import verify
 
 _ALLOWED_SECONDS = 0.1
 _START_SECONDS = 60.0
-ROW = {
-    "MedInc": 8.3252,
-    "HouseAge": 41.0,
-    "AveRooms": 6.984127,
-    "AveBedrms": 1.02381,
-    "Population": 322.0,
-    "AveOccup": 2.555556,
-    "Latitude": 37.88,
-    "Longitude": -122.23,
-}
 
 
 def main() -> None:
@@ -125,7 +117,7 @@ class Clients:
 
     def ask(self) -> None:
         """Ask without a pause; a service that is away is asked again."""
-        body = json.dumps(ROW)
+        body = json.dumps(example_row(find_spec("california")))
         connection: http.client.HTTPConnection | None = None
         while not self.stop.is_set():
             try:

@@ -13,12 +13,21 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from appraise.store.database import Database, DatabaseOptions
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_QUIET = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
 
 #: A test's database need not survive a power cut.
 _HASTY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
@@ -139,6 +148,21 @@ class Bucket:
     def keys(self, prefix: str = "") -> list[str]:
         listed = self.client.list_objects_v2(Bucket=self.name, Prefix=prefix)
         return [each["Key"] for each in listed.get("Contents", [])]
+
+
+# Its event loop runs in this thread until it is closed, and would be in the way of tests that run one.
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """A real browser without a window, which asks for nothing of its own."""
+    executable = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if executable is None:
+        pytest.fail("no Chromium on the PATH; scripts/install-chromium installs it")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=list(_QUIET))
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,12 @@
 """Records and logs for the tests of the prediction log."""
 
 import datetime as dt
-import threading
-import time
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+from tests.waiting import until
 
 from appraise.store.log import LogPlan, PredictionLog
 from appraise.store.records import Served, ServedInterval
@@ -59,12 +58,4 @@ def write_log() -> Callable[..., None]:
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., None]:
     """Waits until something holds."""
-
-    def wait(holds: Callable[[], bool], seconds: float = 60.0) -> None:
-        deadline = time.monotonic() + seconds
-        pause = threading.Event()
-        while not holds():
-            assert time.monotonic() < deadline, "it did not come about in time"
-            pause.wait(0.01)
-
-    return wait
+    return until

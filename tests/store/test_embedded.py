@@ -6,12 +6,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from tests.waiting import until
 
 from appraise.errors import StoreError, StoreUnavailableError
 from appraise.store.database import Database, DatabaseOptions
@@ -46,13 +45,6 @@ def _database(folder: Path) -> Database:
 
 def _pid(folder: Path) -> int:
     return int((folder / "data" / "postmaster.pid").read_text().splitlines()[0])
-
-
-def _await(what, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.02)
 
 
 def test_nothing_is_started_before_the_first_question(tmp_path):
@@ -124,7 +116,7 @@ def test_a_server_that_is_killed_is_started_again_with_what_was_committed(folder
             connection.execute(text("INSERT INTO audit (actor, action, subject) VALUES ('a', 'b', 'kept')"))
         os.kill(_pid(folder), signal.SIGKILL)
         # Its processes end when they notice, and with them the connections that are still open.
-        _await(lambda: _answers(database))
+        until(lambda: _answers(database))
         with database.connect() as connection:
             found = connection.execute(text("SELECT count(*) FROM audit WHERE subject = 'kept'")).scalar_one()
     assert found == 1
@@ -134,7 +126,7 @@ def test_the_number_of_a_killed_server_may_be_another_programs_now(folder):
     with _database(folder) as database:
         database.ping()
         os.kill(_pid(folder), signal.SIGKILL)
-        _await(lambda: EmbeddedServer(folder).socket_folder() is None)
+        until(lambda: EmbeddedServer(folder).socket_folder() is None)
     file = folder / "data" / "postmaster.pid"
     lines = file.read_text().splitlines()
     file.write_text("\n".join([str(os.getppid()), *lines[1:]]) + "\n")
@@ -238,7 +230,7 @@ def test_a_full_disk_is_said_and_loses_nothing_that_was_committed(small_disk):
         with pytest.raises(StoreError, match=r"the disk of the database .* is full|is away") as caught:
             _fill(database)
         ballast.unlink()
-        _await(lambda: _answers(database))
+        until(lambda: _answers(database))
         with database.connect() as connection:
             assert connection.execute(text("SELECT subject FROM audit WHERE actor = 'a'")).scalar_one() == "kept"
     assert caught.value.hint

@@ -226,10 +226,12 @@ def _asked(plan: UpPlan, service: Background, found: Running, serving: Mapping[s
     ):
         stale = _reload(client)
         models = _call(client, "GET", "/")["models"]
-        model = serving["default"] if serving["default"] in models else next(iter(models), None)
+        # Not what it said at its start: models that came since may have left it without a default.
+        default = next((one["name"] for one in _call(client, "GET", "/models")["models"] if one["default"]), None)
+        model = default if default in models else next(iter(models), None)
         if model is None:
             raise ServiceError("the service has no model", hint="train one first: appraise train bayside")
-        path = "/predict" if model == serving["default"] else f"/models/{model}/predict"
+        path = "/predict" if model == default else f"/models/{model}/predict"
         operation = _call(client, "GET", "/openapi.json")["paths"][f"/models/{model}/predict"]["post"]
         row = operation["requestBody"]["content"]["application/json"]["example"]
         answer = _call(client, "POST", path, json=row)

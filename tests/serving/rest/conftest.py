@@ -12,53 +12,17 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import httpx
 import pytest
-from tests.serving.california import write_sales
+from tests.serving.california import HOME, train_california
 
 from appraise.bootstrap import build_workspace
-from appraise.datasets.presets import find_spec
-from appraise.jobs import fitting
-from appraise.jobs.train import TrainOptions, train
 from appraise.registry.bundle import write_bundle
 from appraise.registry.version import Version
 from appraise.serving.predictor import Predictor
 from appraise.settings import Settings
-
-ROW = {
-    "MedInc": 8.3252,
-    "HouseAge": 41.0,
-    "AveRooms": 6.984127,
-    "AveBedrms": 1.02381,
-    "Population": 322.0,
-    "AveOccup": 2.555556,
-    "Latitude": 37.88,
-    "Longitude": -122.23,
-}
-
-
-class _Quiet:
-    """Nobody watches."""
-
-    def task(self, name: str, *, total: float | None = None) -> "_Quiet":
-        return self
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def advance(self, amount: float = 1.0) -> None:
-        return None
-
-    def note(self, text: str) -> None:
-        return None
-
-    def message(self, text: str) -> None:
-        return None
 
 
 @pytest.fixture(scope="session")
@@ -71,23 +35,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "done").exists():
-            _train(folder)
+            train_california(folder, rows=500, west=2.0, iterations=40)
             (folder / "done").touch()
     return folder / "home"
-
-
-def _train(folder: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if name.startswith("APPRAISE_"):
-                patch.delenv(name)
-        patch.chdir(folder)
-        patch.setattr(fitting, "candidate_kinds", lambda _quality, _rows: (("catboost",), ()))
-        patch.setattr(fitting, "_OUT_OF_FOLD_ITERATIONS", 40)
-        workspace = build_workspace(Settings(home=folder / "home"))
-        data = str(write_sales(folder / "sales.csv", rows=500, west=2.0))
-        train(find_spec("california"), workspace=workspace, data=data, options=TrainOptions(), progress=_Quiet())
-        workspace.registry.resolve("california")
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +55,7 @@ def own_home(trained: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def row() -> dict[str, float]:
     """A home that the model values without a warning."""
-    return ROW
+    return HOME
 
 
 @pytest.fixture(scope="session")
@@ -132,14 +82,19 @@ def _copied(source: Path, target: Path, *versions: str) -> Path:
 
 
 def _register(
-    home: Path, version: str, *, promote: bool, change: Callable[[Predictor], Predictor] | None = None
+    home: Path,
+    version: str,
+    *,
+    promote: bool,
+    name: str = "california",
+    change: Callable[[Predictor], Predictor] | None = None,
 ) -> None:
-    """Register the champion's trees again as another version."""
+    """Register the champion's trees again as another version, or as another model."""
     workspace = build_workspace(Settings(home=home))
     registry = workspace.registry
     predictor = Predictor.load(registry.resolve("california"))
     assert predictor.manifest is not None
-    manifest = dataclasses.replace(predictor.manifest, version=Version.parse(version), files={})
+    manifest = dataclasses.replace(predictor.manifest, name=name, version=Version.parse(version), files={})
     with workspace.scratch() as scratch, registry.run("california", name=f"again {version}") as run:
         parts = (predictor if change is None else change(predictor)).parts()
         write_bundle(scratch / "bundle", manifest=manifest, parts=parts)

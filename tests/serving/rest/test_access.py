@@ -1,11 +1,10 @@
 """Who may call: keys, scopes, rates, origins."""
 
 import json
-import threading
-import time
 from collections.abc import Callable
 
 import pytest
+from tests.waiting import until
 
 from appraise.cli.program import run
 from appraise.errors import SettingsError, UnknownKeyError
@@ -23,14 +22,6 @@ def keys(own_home, capsys, monkeypatch) -> Callable[..., dict]:
         return json.loads(capsys.readouterr().out)
 
     return call
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline
-        pause.wait(0.05)
 
 
 def test_keys_open_what_their_scopes_say_and_nothing_once_revoked(serve, own_home, row, keys):
@@ -56,14 +47,14 @@ def test_keys_open_what_their_scopes_say_and_nothing_once_revoked(serve, own_hom
         assert server.get(path).status_code == 401
 
     reader = keys("create", "--name", "prometheus", "--scopes", "read")
-    _until(lambda: server.get("/metrics", headers={"X-API-Key": reader["key"]}).status_code == 200)
+    until(lambda: server.get("/metrics", headers={"X-API-Key": reader["key"]}).status_code == 200)
     listed = keys("list")["keys"]
     assert [(one["name"], one["scopes"]) for one in listed] == [("web", ["predict"]), ("prometheus", ["read"])]
     assert made["key"] not in json.dumps(listed)
     keys("revoke", "web")
-    _until(lambda: server.post("/predict", json=row, headers={"X-API-Key": made["key"]}).status_code == 401)
+    until(lambda: server.post("/predict", json=row, headers={"X-API-Key": made["key"]}).status_code == 401)
     keys("revoke", reader["id"])
-    _until(lambda: server.get("/metrics", headers={"X-API-Key": reader["key"]}).status_code == 401)
+    until(lambda: server.get("/metrics", headers={"X-API-Key": reader["key"]}).status_code == 401)
     # Every key is revoked: that closes the service and does not open it.
     assert server.post("/predict", json=row).status_code == 401
     assert made["key"] not in server.log.read_text()

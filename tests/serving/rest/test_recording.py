@@ -13,6 +13,7 @@ from contextlib import closing
 
 import httpx
 import pytest
+from tests.waiting import until
 
 from appraise.store.loader import Loader
 from appraise.store.segments import SpoolFolder
@@ -46,14 +47,6 @@ def run_serve():
     return run
 
 
-def _until(holds, seconds=60.0):
-    deadline, pause = time.monotonic() + seconds, threading.Event()
-    while not (found := holds()):
-        assert time.monotonic() < deadline, "it did not come about in time"
-        pause.wait(0.05)
-    return found
-
-
 def _loaded(server, name):
     found = server.get(f"/predictions/{name}")
     assert found.status_code == 200, found.text
@@ -67,7 +60,7 @@ def test_an_estimate_is_found_at_once_and_settled_by_its_sale(recorded, own_home
     found = server.get(f"/predictions/{name}").json()
     assert {key: found[key] for key in answer} == answer
     assert (found["transport"], found["arm"], found["currency"]) == ("rest", "champion", "USD")
-    assert _until(lambda: _loaded(server, name))["outcomes"] == []
+    assert until(lambda: _loaded(server, name))["outcomes"] == []
 
     tomorrow = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 86_400))
     price = round(answer["prediction"] * 100_000)
@@ -110,7 +103,7 @@ def test_every_way_of_asking_is_recorded(recorded, own_home, database, row):
         found = server.get("/latest_predictions?limit=10").json()["predictions"]
         return found if len(found) == 6 else None
 
-    found = {one["prediction_id"]: one for one in _until(page)}
+    found = {one["prediction_id"]: one for one in until(page)}
     assert (found[single["prediction_id"]]["arm"], "alias" in found[single["prediction_id"]]) == ("version", False)
     for one in (batch["results"][0], batch["results"][2]):
         assert found[one["prediction_id"]]["batch_id"] == batch["batch_id"]
@@ -137,7 +130,7 @@ def test_metrics_and_health_tell_how_the_log_stands(recorded, row):
         settled = found["appraise_log_durable_records_total"] == 1 and found["appraise_log_loaded_records_total"] == 1
         return found if settled else None
 
-    found = _until(figures)
+    found = until(figures)
     assert (found["appraise_log_records_total"], found["appraise_log_durable_records_total"]) == (1, 1)
     assert (found["appraise_log_queue_records"], found["appraise_log_workers_in_trouble"]) == (0, 0)
     assert (found["appraise_log_unloaded_bytes"], found["appraise_log_loading"]) == (0, 1)
@@ -175,13 +168,13 @@ def test_while_the_disk_takes_nothing_estimates_are_refused_and_later_given_agai
     size = sum(segment.path.stat().st_size for segment in SpoolFolder(own_home / "log").segments())
     limits = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size + 500, limits[1]))
-    refused = _until(lambda: next((one for one in [server.post("/predict", json=row)] if one.status_code == 503), None))
+    refused = until(lambda: next((one for one in [server.post("/predict", json=row)] if one.status_code == 503), None))
     assert "cannot be recorded" in refused.json()["detail"]
     assert refused.headers["retry-after"] == "2"
     assert server.get("/health/ready").status_code == 503
     assert "estimates cannot be recorded" in server.get("/health/ready").json()["reason"]
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, limits)
-    _until(lambda: server.post("/predict", json=row).status_code == 200)
+    until(lambda: server.post("/predict", json=row).status_code == 200)
     assert server.get("/health/ready").status_code == 200
     given = [line for line in server.get("/metrics").text.splitlines() if line.startswith("appraise_predictions_total")]
     refusals = [
@@ -216,7 +209,7 @@ def test_two_kills_lose_nothing_that_was_answered_but_what_the_mode_allows(recor
         with concurrent.futures.ThreadPoolExecutor(4) as clients:
             asked = [clients.submit(_ask, server.url, row, answers, stop) for _ in range(4)]
             try:
-                _until(lambda began=began: len(answers) > began + 100)
+                until(lambda began=began: len(answers) > began + 100)
                 killed = time.monotonic()
                 os.kill(server.process.pid, signal.SIGKILL)
                 server.process.wait(60)

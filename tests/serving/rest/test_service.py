@@ -10,23 +10,15 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from tests.waiting import until
 
 from appraise.serving.predictor import Predictor
-
-
-def _until(condition, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline
-        pause.wait(0.05)
 
 
 def test_health_is_told_as_it_is(server):
@@ -49,7 +41,7 @@ def test_health_is_told_as_it_is(server):
 
 
 def test_models_and_what_is_known_of_them(server):
-    _until(lambda: len(server.get("/models").json()["models"][0]["versions"]) == 2)
+    until(lambda: len(server.get("/models").json()["models"][0]["versions"]) == 2)
     (model,) = server.get("/models").json()["models"]
     assert (model["name"], model["default"]) == ("california", True)
     assert [(one["version"], one["aliases"]) for one in model["versions"]] == [
@@ -139,12 +131,12 @@ def test_models_are_swapped_while_requests_are_answered(serve, own_home, row, re
     with ThreadPoolExecutor(4) as clients:
         asking = [clients.submit(ask) for _ in range(4)]
         try:
-            _until(lambda: answers)
+            until(lambda: answers)
             reloaded = server.post("/model/reload", timeout=60)
             after = [server.post("/predict", json=row).json()["model_version"] for _ in range(5)]
             before = len(answers)
             # Of answers that came later than that, at most four were asked for before.
-            _until(lambda: len(answers) > before + 4)
+            until(lambda: len(answers) > before + 4)
         finally:
             stop.set()
         for one in asking:
@@ -171,7 +163,7 @@ def test_models_are_swapped_while_requests_are_answered(serve, own_home, row, re
         return sum(map(float, found))
 
     # Each worker tells the others of its counts a few times a second.
-    _until(lambda: counted() >= len(answers))
+    until(lambda: counted() >= len(answers))
     assert server.end() == 0
 
 
@@ -223,7 +215,7 @@ def test_requests_that_have_begun_are_finished_and_the_exit_code_is_0(serve, own
         head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         client.sendall(head % len(body) + body[:10])
         server.process.send_signal(signal.SIGTERM)
-        _until(lambda: server.get("/health/ready").status_code == 503)
+        until(lambda: server.get("/health/ready").status_code == 503)
         assert server.get("/health/live").status_code == 200
         client.sendall(body[10:])
         assert client.recv(65536).startswith(b"HTTP/1.1 200 OK")
@@ -236,7 +228,7 @@ def test_a_worker_that_is_killed_is_started_anew(serve, own_home, row):
     workers = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
     assert len(workers) == 2
     os.kill(workers[0], signal.SIGKILL)
-    _until(lambda: "started anew" in server.log.read_text())
+    until(lambda: "started anew" in server.log.read_text())
     for _ in range(10):
         assert httpx.post(f"{server.url}/predict", json=row, trust_env=False).status_code == 200
     assert server.end() == 0

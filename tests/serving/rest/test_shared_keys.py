@@ -3,11 +3,10 @@
 import json
 import subprocess
 import sys
-import threading
-import time
 
 import pytest
 from sqlalchemy import text
+from tests.waiting import until
 
 from appraise.errors import UnknownKeyError
 from appraise.jobs.keys import KeyPlace, create_key, followed, list_keys, revoke_key
@@ -28,13 +27,6 @@ def _create(place, name="web"):
 def _audit(place):
     with place.database.connect() as connection:
         return [(one.actor, one.action, one.subject) for one in entries(connection)][:-1]
-
-
-def _await(what, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.05)
 
 
 def test_keys_are_made_and_revoked_and_both_are_noted(place):
@@ -75,10 +67,10 @@ def test_services_of_two_machines_share_keys(place, own_home, home, start, row):
         _, secret = _create(place)
         headers = {"X-API-Key": secret}
         for server in (first, second):
-            _await(lambda server=server: server.post("/predict", json=row).status_code == 401)
+            until(lambda server=server: server.post("/predict", json=row).status_code == 401)
             assert server.post("/predict", json=row, headers=headers).status_code == 200
         assert first.post("/model/reload", headers=headers).status_code == 200
-        _await(lambda: ("web", "model.reloaded", "nothing") in _audit(place))
+        until(lambda: ("web", "model.reloaded", "nothing") in _audit(place))
         # The database goes away: what was known goes on, for a service that starts anew too.
         with place.database.dedicated(autocommit=True) as connection:
             name = connection.execute("SELECT current_database()").fetchone()[0]
@@ -90,7 +82,7 @@ def test_services_of_two_machines_share_keys(place, own_home, home, start, row):
         _allow(place, name, allowed=True)
         revoke_key(place, "web", actor="ann")
         for server in (first, second):
-            _await(lambda server=server: server.post("/predict", json=row, headers=headers).status_code == 401)
+            until(lambda server=server: server.post("/predict", json=row, headers=headers).status_code == 401)
     finally:
         first.end()
         second.end()

@@ -7,14 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -47,14 +46,6 @@ def _ended(pid: int) -> bool:
         return True
 
 
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline
-        pause.wait(0.05)
-
-
 def _pasted(shown: str) -> httpx.Response:
     """Send the request that was shown as a shell would read it."""
     line = shown[shown.index("curl ") :].partition("\n\n")[0]
@@ -80,12 +71,18 @@ def test_the_service_goes_on_in_the_background_until_it_is_ended(appraise, own_h
     assert again["answer"]["model_version"] == "1.1.0"
     assert again["answer"]["input_features"] == again["request"]["body"]
 
+    # With a second model `/predict` means none of them any more.
+    register(own_home, "1.0.0", name="again", promote=True)
+    both = _up(appraise, "--port", port)
+    assert (both["state"], both["models"]) == ("running", {"again": "1.0.0", "california": "1.1.0"})
+    assert both["request"]["url"] == f"{both['url']}/models/again/predict"
+
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = str(other.getsockname()[1])
         refused = appraise("up", "--port", taken)
     assert refused.returncode == 3
     assert f"127.0.0.1:{taken} cannot be listened on" in refused.stderr
-    assert _pasted(shown.stdout).status_code == 200
+    assert httpx.get(f"{again['url']}/health/ready", trust_env=False).status_code == 200
 
     moved = _up(appraise, "--port", port, "--workers", "2")
     assert (moved["state"], moved["url"]) == ("restarted", again["url"])
@@ -112,7 +109,7 @@ def test_a_closed_service_is_asked_with_a_key_that_is_gone_afterwards(appraise):
 def test_only_what_was_started_here_is_ended_and_what_died_is_started_anew(appraise, own_home):
     first = _up(appraise, "--port", "0")
     os.kill(first["pid"], signal.SIGKILL)
-    _until(lambda: _ended(first["pid"]))
+    until(lambda: _ended(first["pid"]))
     # Meanwhile the system has given the number to somebody else.
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         record = own_home / "service" / "service.json"

@@ -12,15 +12,12 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, Message, TopicPartition
-from tests.serving.california import write_sales
+from tests.serving.california import HOME, train_california
+from tests.waiting import until
 
-from appraise.bootstrap import build_registry, build_workspace
-from appraise.datasets.presets import find_spec
+from appraise.bootstrap import build_registry
 from appraise.errors import MissingProgramError
-from appraise.jobs import fitting
 from appraise.jobs.kafka.broker import LocalBroker, RunningBroker
-from appraise.jobs.progress import SilentProgress
-from appraise.jobs.train import TrainOptions, train
 from appraise.serving.models import Shelf
 from appraise.serving.source import RegistrySource
 from appraise.serving.streaming.clients import KafkaConfig
@@ -96,36 +93,10 @@ def topics(make_topics: Callable[..., Topics]) -> Topics:
     return make_topics()
 
 
-HOME_ROW = {
-    "MedInc": 8.3252,
-    "HouseAge": 41.0,
-    "AveRooms": 6.984127,
-    "AveBedrms": 1.02381,
-    "Population": 322.0,
-    "AveOccup": 2.555556,
-    "Latitude": 37.88,
-    "Longitude": -122.23,
-}
-
-
 @pytest.fixture(scope="session")
 def scoring_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with `california` 1.0.0, its champion, in the cache too."""
-    folder = tmp_path_factory.mktemp("scoring")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if name.startswith("APPRAISE_"):
-                patch.delenv(name)
-        patch.chdir(folder)
-        patch.setattr(fitting, "candidate_kinds", lambda _quality, _rows: (("catboost",), ()))
-        patch.setattr(fitting, "_OUT_OF_FOLD_ITERATIONS", 20)
-        workspace = build_workspace(Settings(home=folder / "home"))
-        data = str(write_sales(folder / "sales.csv", rows=300))
-        train(
-            find_spec("california"), workspace=workspace, data=data, options=TrainOptions(), progress=SilentProgress()
-        )
-        workspace.registry.resolve("california")
-    return folder / "home"
+    return train_california(tmp_path_factory.mktemp("scoring"), rows=300, iterations=20)
 
 
 @pytest.fixture(scope="session")
@@ -139,7 +110,7 @@ def shelf(scoring_home: Path) -> Shelf:
 @pytest.fixture(scope="session")
 def row() -> dict[str, float]:
     """A home that the model values without a warning."""
-    return HOME_ROW
+    return HOME
 
 
 class Worker:
@@ -213,11 +184,4 @@ def read(kafka: KafkaConfig) -> Callable[..., list[Message]]:
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., None]:
     """Waits until something holds."""
-
-    def wait(holds: Callable[[], object], *, seconds: float = 60.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < deadline, "it did not come true in time"
-            threading.Event().wait(0.05)
-
-    return wait
+    return until
