@@ -57,8 +57,6 @@ def upgrade(connection: Connection, address: str) -> tuple[str | None, str]:
     Raises:
         StoreRevisionError: the database has a revision that this version does not know; nothing was changed.
     """
-    from alembic import command
-    from alembic.config import Config
     from sqlalchemy import text
 
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
@@ -67,6 +65,9 @@ def upgrade(connection: Connection, address: str) -> tuple[str | None, str]:
         return before, after
     if before is not None and before not in _known():
         raise unknown_revision(before, address)
+    from alembic import command
+    from alembic.config import Config
+
     # Making an index of a large table takes what it takes.
     connection.execute(text("SET LOCAL statement_timeout = 0"))
     config = Config()

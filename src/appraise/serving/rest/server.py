@@ -17,6 +17,7 @@ import uvicorn
 
 from appraise.logs import get_logger
 from appraise.serving.rest.app import build_app
+from appraise.serving.rest.footprint import give_back
 from appraise.serving.rest.protocol import PredictProtocol, close_late
 from appraise.serving.rest.service import Service
 
@@ -67,6 +68,7 @@ def run_server(
     # What was made so far stays: looking at it again at every collection is time that requests would wait for.
     gc.collect()
     gc.freeze()
+    give_back()
     _Server(config, service, drain_seconds, announce, parent).run([listener])
 
 
