@@ -9,16 +9,17 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.waiting import until
 
 from appraise.errors import LogError, LogFullError
 from appraise.store.chain import Damage, Frame, scan
+from appraise.store.headers import read_header, read_seal, seal_of
 from appraise.store.log import LogPlan, PredictionLog
 from appraise.store.records import Served, ServedInterval, read_record, record_bytes
-from appraise.store.segments import SpoolFolder, read_header, read_seal, seal_of, writer_lives
+from appraise.store.segments import SpoolFolder, writer_lives
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -48,14 +49,6 @@ def bodies_of(folder: Path) -> list[bytes]:
     return found
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    wait = threading.Event()
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        wait.wait(0.01)
-
-
 def test_what_was_handed_over_is_in_the_spool_in_order(tmp_path):
     log = PredictionLog(LogPlan(tmp_path))
     log.append_all(served(number) for number in range(300))
@@ -78,7 +71,7 @@ def test_a_record_is_what_was_handed_over_byte_for_byte(tmp_path):
 def test_records_are_written_without_being_asked_for(tmp_path):
     log = PredictionLog(LogPlan(tmp_path, commit_seconds=0.02))
     log.append(record_bytes(served()))
-    eventually(lambda: log.state().durable == 1)
+    until(lambda: log.state().durable == 1)
     log.close()
 
 
@@ -122,7 +115,7 @@ def test_segments_are_closed_by_age(tmp_path):
     log = PredictionLog(LogPlan(tmp_path, segment_seconds=0.1))
     log.append(record_bytes(served(1)))
     log.flush()
-    eventually(lambda: read_seal(SpoolFolder(tmp_path).segments()[0].path) is not None)
+    until(lambda: read_seal(SpoolFolder(tmp_path).segments()[0].path) is not None)
     log.append(record_bytes(served(2)))
     log.close()
     assert len(bodies_of(tmp_path)) == 2

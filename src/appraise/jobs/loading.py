@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from appraise import logs
+from appraise.errors import StoreError
 from appraise.jobs.beside import follow, run_process, working
 from appraise.store.database import Database
 from appraise.store.loader import Loader
@@ -21,8 +22,8 @@ _log = logs.get_logger(__name__)
 _END_SECONDS = 15.0
 #: Seconds before one that ended by itself is started anew, twice as long each time.
 _AGAIN_SECONDS = (1.0, 30.0)
-#: The service comes first.
-_NICE = 19
+#: Between attempts to start the embedded database.
+_LOOK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,11 @@ def _keep(plan: LoadingPlan, ended: threading.Event) -> None:
         code = run_process(_load, plan, os.getpid(), name="appraise-loader", ended=ended, seconds=_END_SECONDS)
         if ended.is_set():
             return
-        _log.error("the loader of the prediction log ended and is started anew", exit_code=code)
+        if code == 0:
+            # The embedded database has ended, and is started by a loader that begins at the usual priority.
+            pause = _AGAIN_SECONDS[0]
+        else:
+            _log.error("the loader of the prediction log ended and is started anew", exit_code=code)
         if ended.wait(pause):
             return
         pause = min(2 * pause, _AGAIN_SECONDS[1])
@@ -70,7 +75,23 @@ def _load(plan: LoadingPlan, parent: int) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(_NICE)
     follow(parent, stop.set)
     with plan.database:
-        Loader(plan.log.folder, plan.database, keep_days=plan.log.keep_days).run(stop)
+        _await_database(plan.database, stop)
+        # The service comes first.
+        Loader(plan.log.folder, plan.database, keep_days=plan.log.keep_days, behind=True).run(stop)
+
+
+def _await_database(database: Database, stop: threading.Event) -> None:
+    """Have the embedded database run, before this process does anything at a priority that would be the server's."""
+    told = None
+    while not stop.is_set() and database.embedded:
+        try:
+            database.dedicated().close()
+        except StoreError as error:
+            if error.message != told:
+                told = error.message
+                _log.warning("the prediction log is kept in its spool until it can be loaded", reason=told)
+            stop.wait(_LOOK_SECONDS)
+        else:
+            return

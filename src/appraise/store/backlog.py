@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appraise.store.chain import Frame, scan
+from appraise.store.headers import seal_of
 from appraise.store.leadership import is_loading, read_status
 from appraise.store.records import read_record
-from appraise.store.segments import Segment, SpoolFolder, seal_of
+from appraise.store.segments import Segment, SpoolFolder
 
 _HEAD_BYTES = 256 * 1024
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from appraise.errors import SettingsError, StoreError, StoreUnavailableError
-from appraise.store import embedded, wheel
+from appraise.store import cluster, embedded, wheel
 from appraise.store.faults import explained, require_driver, store_errors
 
 if TYPE_CHECKING:
@@ -137,6 +137,10 @@ class Database:
     def exists(self) -> bool:
         """Whether there is one: an embedded one is made when it is first opened."""
         return self._server is None or self._server.exists()
+
+    def runs(self) -> bool:
+        """Whether an embedded server is there; of one that was given nothing is known before it is asked."""
+        return self._server is None or self._server.socket_folder() is not None
 
     @property
     def address(self) -> str:
@@ -347,7 +351,7 @@ class Database:
             "tcp_user_timeout": milliseconds,
         }
         if options.url is None:
-            return {**common, "host": str(self._place), "user": embedded.USER, "dbname": embedded.DATABASE}
+            return {**common, "host": str(self._place), "user": cluster.USER, "dbname": cluster.DATABASE}
         url = _parsed(options.url)
         given = {"host": url.host, "port": url.port, "user": url.username, "password": url.password}
         query = {name: value if isinstance(value, str) else ",".join(value) for name, value in url.query.items()}

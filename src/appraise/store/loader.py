@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from appraise.errors import StoreError
+from appraise.errors import StoreError, StoreUnavailableError
 from appraise.logs import get_logger
 from appraise.store.chain import ORIGIN, Damage, Frame, Link, scan
 from appraise.store.database import Database
 from appraise.store.faults import store_errors
+from appraise.store.headers import Header, Seal, seal_of
 from appraise.store.insertion import insert
 from appraise.store.leadership import LoaderStatus, leadership, read_status, write_status
-from appraise.store.segments import Header, Seal, Segment, SpoolFolder, seal_of
+from appraise.store.priority import stand_back
+from appraise.store.segments import Segment, SpoolFolder
 
 if TYPE_CHECKING:
     import psycopg
@@ -71,9 +73,12 @@ class Loader:
         folder: the spool.
         database: where to.
         keep_days: how long a segment is kept when all of it is in the database.
+        behind: do this only while nothing else wants the processor, in the database too where it is the embedded one.
+            What it would start then would do the same for ever, so that `run` ends where that server does not run.
     """
 
-    def __init__(self, folder: Path, database: Database, *, keep_days: float = 7.0) -> None:
+    def __init__(self, folder: Path, database: Database, *, keep_days: float = 7.0, behind: bool = False) -> None:
+        self._behind = behind
         self._folder = SpoolFolder(folder)
         self._database = database
         self._keep_seconds = keep_days * 86_400
@@ -84,6 +89,8 @@ class Loader:
 
     def run(self, stop: threading.Event) -> None:
         """Load until it is told to stop, and then once more what is left."""
+        if self._behind:
+            stand_back()
         with leadership(self._folder.path, stop) as leads:
             pause = _PAUSE_SECONDS
             while leads:
@@ -94,6 +101,7 @@ class Loader:
                     pause = _PAUSE_SECONDS
                 except StoreError as error:
                     self._tell(error.message)
+                    ends = ends or self._is_asleep()
                 except OSError as error:
                     self._tell(f"the spool cannot be read: {error.strerror or error}")
                 if ends:
@@ -211,8 +219,16 @@ class Loader:
 
     def _opened(self) -> psycopg.Connection[Any]:
         if self._connection is None:
+            if self._is_asleep():
+                raise StoreUnavailableError("the embedded PostgreSQL does not run")
             self._connection = self._database.dedicated(autocommit=True)
+            if self._behind and self._database.embedded:
+                stand_back(self._connection.info.backend_pid)
         return self._connection
+
+    def _is_asleep(self) -> bool:
+        """Whether the embedded server has to be started by somebody who does not stand back."""
+        return self._behind and not self._database.runs()
 
     def _tell(self, trouble: str | None) -> None:
         """Leave word of how it stands for other processes."""

@@ -17,9 +17,10 @@ from appraise.errors import LogError
 from appraise.store.chain import MAGIC, Frame, scan
 from appraise.store.database import Database
 from appraise.store.faults import store_errors
+from appraise.store.headers import mapped
 from appraise.store.leadership import read_status
 from appraise.store.records import Served, read_record
-from appraise.store.segments import SpoolFolder, mapped
+from appraise.store.segments import SpoolFolder
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

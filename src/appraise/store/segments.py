@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import datetime as dt
 import fcntl
-import mmap
 import os
 import re
 import socket
@@ -29,57 +28,12 @@ import msgspec
 from appraise.datasets.atomic import replacing
 from appraise.errors import LogError
 from appraise.logs import get_logger
-from appraise.store.chain import Damage, Frame, Link, framed, scan
+from appraise.store.chain import Frame, Link, framed, scan
+from appraise.store.headers import Closed, Header, Seal, mapped, read_header, seal_of
 
 _log = get_logger(__name__)
 
-_FORMAT = 1
 _NAME = re.compile(r"(\d{12})-([0-9a-f]{32})\.spool")
-
-
-class Seal(msgspec.Struct, frozen=True):
-    """What a closed segment holds.
-
-    Attributes:
-        segment: its id.
-        frames: how many there are, the header among them and the seal not.
-        hash: of the last of these, hexadecimal.
-    """
-
-    segment: str
-    frames: int
-    hash: str
-
-
-class Header(msgspec.Struct, frozen=True):
-    """The first frame of a segment.
-
-    Attributes:
-        log: the id of the log, which is that of one folder.
-        segment: the id of the segment.
-        number: how many segments were opened before it, and one.
-        previous: hash of the header before, hexadecimal; None in the first.
-        seals: the segments that were closed since then.
-        opened_at: when, by the clock of the machine.
-        host, pid: who writes it.
-        format: of the frames and records.
-    """
-
-    log: str
-    segment: str
-    number: int
-    previous: str | None
-    seals: tuple[Seal, ...]
-    opened_at: str
-    host: str
-    pid: int
-    format: int = _FORMAT
-
-
-class _Closed(msgspec.Struct, frozen=True):
-    """The last frame of a segment."""
-
-    sealed: Seal
 
 
 class _Head(msgspec.Struct):
@@ -246,7 +200,7 @@ class SpoolFolder:
         with self._locked():
             end = os.fstat(descriptor).st_size
             try:
-                _write(descriptor, framed([msgspec.json.encode(_Closed(seal))], link)[0])
+                _write(descriptor, framed([msgspec.json.encode(Closed(seal))], link)[0])
             except OSError:
                 os.ftruncate(descriptor, end)
                 raise
@@ -330,34 +284,6 @@ class SpoolFolder:
             os.close(descriptor)
 
 
-def read_header(path: Path) -> tuple[Header, str] | None:
-    """A segment's header and its hash; None where its first frame is no header."""
-    with mapped(path) as data:
-        first = next(scan(data), None)
-    if not isinstance(first, Frame):
-        return None
-    try:
-        return msgspec.json.decode(first.body, type=Header), first.digest.hex()
-    except msgspec.DecodeError:
-        return None
-
-
-def read_seal(path: Path) -> Seal | None:
-    """The seal at a segment's end; None where it is open."""
-    with mapped(path) as data:
-        # A seal is short: the last frame begins within the last bytes, or is none.
-        start = data.rfind(b"\xff\xfeAR")
-        last = next(scan(data, start), None) if start >= 0 else None
-    return seal_of(last)
-
-
-def seal_of(frame: Frame | Damage | None) -> Seal | None:
-    """The seal that a frame is; None where it is something else."""
-    if not isinstance(frame, Frame) or not frame.body.startswith(b'{"sealed":'):
-        return None
-    return msgspec.json.decode(frame.body, type=_Closed).sealed
-
-
 def writer_lives(path: Path) -> bool:
     """Whether the process that writes a segment is there."""
     try:
@@ -365,17 +291,6 @@ def writer_lives(path: Path) -> bool:
     except BlockingIOError:
         return True
     return False
-
-
-@contextmanager
-def mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
-    """The bytes of a file, read as they are needed."""
-    with path.open("rb") as stream:
-        if os.fstat(stream.fileno()).st_size == 0:
-            yield b""
-            return
-        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            yield data
 
 
 def _segment(name: re.Match[str], path: Path) -> Segment:

@@ -15,7 +15,8 @@ from appraise.errors import StoreError
 from appraise.store.chain import Damage, Link, digest_of, scan
 from appraise.store.database import Database
 from appraise.store.faults import store_errors
-from appraise.store.segments import Header, Seal, Segment, SpoolFolder, mapped, read_header, seal_of, writer_lives
+from appraise.store.headers import Header, Seal, mapped, read_header, seal_of
+from appraise.store.segments import Segment, SpoolFolder, writer_lives
 from appraise.store.verify_rows import Kept, kept_segments, verify_database
 from appraise.store.walk import Finding, Verification, Walk, numbered
 

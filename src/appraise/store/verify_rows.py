@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from appraise.store.chain import ORIGIN, Link, digest_of
+from appraise.store.headers import Header, Seal
 from appraise.store.rows import COLUMNS, row_of
-from appraise.store.segments import Header, Seal
 from appraise.store.walk import Finding, Verification, Walk
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from appraise.store.chain import Link
-from appraise.store.segments import Seal
+from appraise.store.headers import Seal
 
 Place = Literal["spool", "database", "export"]
 Kind = Literal["altered", "removed", "inserted", "reordered", "damaged", "unlinked"]
