@@ -111,7 +111,9 @@ class TrainSettings(_Section):
     """How models are trained and chosen."""
 
     quality: Literal["fast", "best"] = Field(
-        default="fast", description="`fast` takes the best model within the row-time budget, `best` the best of all"
+        default="fast",
+        description="`fast` takes the cheapest model within the row-time budget whose error is within 1% of the least, "
+        "`best` the best of all",
     )
     row_budget_us: float = Field(
         default=250.0, gt=0, allow_inf_nan=False, description="time that one estimate may take, in microseconds"

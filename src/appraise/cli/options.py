@@ -41,7 +41,8 @@ Quality = Annotated[
     typer.Option(
         "--quality",
         metavar="fast|best",
-        help="fast takes the best model within the row-time budget, best the best of all.",
+        help="fast takes the cheapest model within the row-time budget whose error is within 1% of the least, "
+        "best the best of all.",
         show_default=False,
     ),
 ]

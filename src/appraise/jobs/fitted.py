@@ -27,7 +27,8 @@ class FitOptions:
     """How to fit.
 
     Attributes:
-        quality: `fast` takes the best model within the row-time budget, `best` the best of all.
+        quality: `fast` takes the cheapest model within the row-time budget whose error is within 1% of the least,
+            `best` the best of all.
         row_budget_us: what one row may take, microseconds, everything included.
         seed: of every random choice.
         threads: how many may be used.

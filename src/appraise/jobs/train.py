@@ -45,7 +45,8 @@ class TrainOptions:
     """What a person may say about one training; None takes the workspace's setting.
 
     Attributes:
-        quality: `fast` takes the best model within the row-time budget, `best` the best of all.
+        quality: `fast` takes the cheapest model within the row-time budget whose error is within 1% of the least,
+            `best` the best of all.
         row_budget_us: what one row may take, microseconds, everything included.
         seed: of every random choice.
         promote: True makes the model the champion, False the challenger; None compares it with the champion.

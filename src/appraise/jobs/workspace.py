@@ -32,7 +32,7 @@ class Workspace:
         data_dir: where data files are looked for by their dataset's name.
         memory_limit: bytes that loading data may take; None measures what the machine has.
         seed: seed of everything that is random.
-        quality: which of the compared models is taken, the best within the row-time budget or the best of all.
+        quality: which of the compared models is taken, as `FitOptions` has it.
         row_budget_us: the time that one estimate may take, microseconds.
         threads: threads that training may use.
         recording_lag_days: days until a sale is known to the market level.

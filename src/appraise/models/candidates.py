@@ -17,6 +17,12 @@ from appraise.models.gaussian_process import MAX_ROWS as GAUSSIAN_PROCESS_MAX_RO
 FAST_KINDS = ("linear", "ridge", "decision_tree", "random_forest", "xgboost", "lightgbm", "catboost", "catboost_deep")
 BEST_KINDS = (*FAST_KINDS, "gaussian_process")
 
+#: Kinds by what a row costs in a batch, least first.
+_CHEAPEST_FIRST = (
+    "linear", "ridge", "decision_tree", "catboost", "catboost_deep", "lightgbm", "xgboost", "random_forest",
+    "gaussian_process",
+)  # fmt: skip
+
 #: The most training rows that a kind is tried with; beyond it takes longer than it is worth.
 MOST_ROWS: Mapping[str, int] = {"random_forest": 200_000, "gaussian_process": GAUSSIAN_PROCESS_MAX_ROWS}
 
@@ -29,6 +35,12 @@ FAST_BLENDED = frozenset({"ridge", "catboost", "catboost_deep"})
 def make(kind: str, parameters: Mapping[str, Any] | None = None) -> Model:
     """An unfitted model, with hyperparameters where tuning found some."""
     return TUNABLE[kind](parameters) if parameters else MODELS[kind]()
+
+
+def cost_rank(kind: str) -> tuple[int, ...]:
+    """Orders kinds by what a row costs: single models, then blends (`catboost + ridge`) of few and cheap parts."""
+    parts = [_CHEAPEST_FIRST.index(part) for part in kind.split(" + ")]
+    return len(parts), *sorted(parts, reverse=True)
 
 
 def candidate_kinds(quality: str, rows: int) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -6,7 +6,7 @@ import datetime as dt
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -141,6 +141,14 @@ class Predictor:
     window_days: int
     checker: RowChecker
     manifest: Manifest | None = None
+    #: Where the date of a row is, None in undated data: asked twice for each call.
+    _date: int | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Find the date's column."""
+        date = self.spec.sale_date
+        position = None if date is None else self.vocabulary.names_.index(date.name)
+        object.__setattr__(self, "_date", position)
 
     @classmethod
     def load(cls, folder: str | Path, *, digest: str | None = None) -> Self:
@@ -260,28 +268,26 @@ class Predictor:
 
     def dated(self, table: Table) -> Table:
         """The table with today's date where a row has none."""
-        date = self.spec.sale_date
-        if date is None:
+        if self._date is None:
             return table
-        position = table.names.index(date.name)
-        undated = np.isnan(table.values[:, position])
+        undated = np.isnan(table.values[:, self._date])
         if not undated.any():
             return table
         values = table.values.copy()
-        values[undated, position] = days_since_epoch(dt.datetime.now(tz=dt.UTC).date())
+        values[undated, self._date] = days_since_epoch(dt.datetime.now(tz=dt.UTC).date())
         return Table(table.names, values)
 
     def _stale(self, table: Table) -> NDArray[np.bool_]:
         """Whether the newest known sale is older than the market level's window, for each row."""
-        if self.spec.sale_date is None:
+        if self._date is None:
             return np.zeros(len(table), np.bool_)
-        return table.column(self.spec.sale_date.name) - self.last_sale > self.window_days
+        return table.values[:, self._date] - self.last_sale > self.window_days
 
     def level_shift(self, table: Table, centre: NDArray[np.float64]) -> NDArray[np.float64]:
         """What the market level adds on the model's scale to predictions (n,) of dated rows, shape (n,)."""
-        if self.level is None or self.spec.sale_date is None:
+        if self.level is None or self._date is None:
             return np.zeros(len(centre))
-        level = self.level.at(table.column(self.spec.sale_date.name))
+        level = self.level.at(table.values[:, self._date])
         return level if self.scale == "log" else centre * np.expm1(level)
 
     def _warnings(self, table: Table) -> tuple[tuple[str, ...], ...]:
