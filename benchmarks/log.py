@@ -2,27 +2,31 @@
 
     python benchmarks/log.py --home .appraise      # a home with a trained california
 
-Modes are `off`, `async` and `sync`; they take turns in rounds, and the median of each counts. The server, its loader
-among it, has the first processor; the load (wrk: `apt install wrk`) and the database have the second. Processor time is
-that of the serving process and leaves the loader out, which runs at the lowest priority; it can be trusted on a machine
-that does other things too, which requests a second cannot. Every request asks for another home. The records are counted
+Modes are `off`, `async` and `sync`; they take turns in rounds, and the median of each counts. The server has the first
+processor, its loader and its embedded PostgreSQL with it; the load (wrk: `apt install wrk`) has the second. With
+`--database apart` the database is one that was given, and has the second processor too, as where it is on another
+machine. Processor time is that of the serving process and leaves the loader and the database out; it can be trusted on
+a machine that does other things too, which requests a second cannot. Every request asks for another home. `loaded` is
+the part of the records that is in the database when the load ends; the rest waits in the spool. The records are counted
 at the end: as many as there were answers, and the chain is whole.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import statistics
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 from _report import Figure, held_against, parser, say, show
-from serving_load import Load, Server, load, running
+from serving_load import Load, Server, children, load, running
 
 from appraise.datasets.prepare import prepare
 from appraise.datasets.presets import find_spec
@@ -32,6 +36,7 @@ from appraise.store.verify import verify
 MODES = ("off", "async", "sync")
 _HOMES = 2_000
 _WARM_SECONDS = 2
+_REGISTRY_SECONDS = 60.0
 
 
 def main() -> None:
@@ -43,7 +48,12 @@ def main() -> None:
     options.add_argument("--connections", type=int, default=64)
     options.add_argument("--seconds", type=int, default=5, help="of each measurement")
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--without-loader", action="store_true", help="let the database be away: the spool alone")
+    options.add_argument(
+        "--database",
+        choices=("own", "apart", "away"),
+        default="own",
+        help="the service's own, one apart, or none there",
+    )
     args = options.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed: apt install wrk")
@@ -57,17 +67,23 @@ def main() -> None:
         folder.chmod(0o755)
         home = folder / "home"
         shutil.copytree(args.home, home, ignore=shutil.ignore_patterns("log", "postgres", "run"))
-        with Database(DatabaseOptions(None, folder / "postgres")) as database:
-            database.upgrade(actor="benchmark")
-            place = folder / "postgres" / "socket"
-            url = f"postgresql://appraise@/appraise?host={folder / 'away' if args.without_loader else place}"
+        with contextlib.ExitStack() as stack:
+            url = ""
+            if args.database != "own":
+                place = folder / ("postgres/socket" if args.database == "apart" else "away")
+                url = f"postgresql://appraise@/appraise?host={place}"
+            if args.database == "apart":
+                stack.enter_context(Database(DatabaseOptions(None, folder / "postgres"))).upgrade(actor="benchmark")
             found: dict[str, list[Measured]] = {mode: [] for mode in args.modes}
             for turn in range(args.rounds):
                 for mode in args.modes:
                     measured = _measure(home, mode, url, bodies, args.connections, args.seconds)
                     found[mode].append(measured)
                     rate, microseconds = measured.load.rate, measured.microseconds
-                    say(f"round {turn + 1}, {mode}: {rate:,.0f} requests/s, {microseconds:.1f} us of processor each")
+                    say(
+                        f"round {turn + 1}, {mode}: {rate:,.0f} requests/s, {microseconds:.1f} us of processor each,"
+                        f" p99 {measured.load.p99:.1f} ms, {measured.loaded:.0%} loaded"
+                    )
     show(_figures(found), as_json=args.json)
 
 
@@ -78,10 +94,12 @@ class Measured:
     Attributes:
         load: what came of it.
         microseconds: of the server's processor time for a request.
+        loaded: part of the records that is in the database when the load ends.
     """
 
     load: Load
     microseconds: float
+    loaded: float
 
 
 def _measure(home: Path, mode: str, url: str, bodies: list[str], connections: int, seconds: int) -> Measured:
@@ -91,22 +109,37 @@ def _measure(home: Path, mode: str, url: str, bodies: list[str], connections: in
     server = Server([*command, "--model", "california", "--port", "{port}"], "/predict", bodies, environment)
     with running(server) as running_server:
         load(running_server.url, bodies, connections=8, seconds=_WARM_SECONDS)
+        _await_registry(running_server.pid, 0 if mode == "off" else 1)
         before, used = _answered(running_server.url), _processor_seconds(running_server.pid)
         measured = load(running_server.url, bodies, connections=connections, seconds=seconds)
         used = _processor_seconds(running_server.pid) - used
         answered = _answered(running_server.url)
+        loaded = _metric(running_server.url, "appraise_log_loaded_records_total") / answered
     if measured.failed:
         sys.exit(f"{mode} failed {measured.failed} requests")
     recorded = _recorded(home / "log")
     if mode != "off" and recorded != answered:
         sys.exit(f"{mode} answered {answered:,.0f} requests and recorded {recorded:,}")
-    return Measured(measured, used / (answered - before) * 1e6)
+    return Measured(measured, used / (answered - before) * 1e6, loaded)
+
+
+def _await_registry(pid: int, loaders: int) -> None:
+    """Wait until the process that asks the registry has ended, which a start makes."""
+    deadline = time.monotonic() + _REGISTRY_SECONDS
+    while time.monotonic() < deadline:
+        commands = [Path(f"/proc/{child}/cmdline").read_bytes() for child in children(pid)]
+        if sum(b"resource_tracker" not in command for command in commands) <= loaders:
+            return
+        time.sleep(0.2)
 
 
 def _answered(url: str) -> float:
+    return _metric(url, "appraise_predictions_total")
+
+
+def _metric(url: str, name: str) -> float:
     text = httpx.get(f"{url.removesuffix('/predict')}/metrics", trust_env=False).text
-    lines = [line for line in text.splitlines() if line.startswith("appraise_predictions_total")]
-    return sum(float(line.rpartition(" ")[2]) for line in lines)
+    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
 
 def _processor_seconds(pid: int) -> float:
@@ -137,6 +170,8 @@ def _figures(found: dict[str, list[Measured]]) -> list[Figure]:
             else:
                 references[kind] = Figure(f"log {mode}/{kind}", value, unit)
                 figures.append(references[kind])
+        if mode != "off":
+            figures.append(Figure(f"appraise/log {mode}/loaded", statistics.median(one.loaded for one in runs), "of 1"))
     return figures
 
 
