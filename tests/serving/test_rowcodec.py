@@ -74,6 +74,7 @@ def test_what_may_be_missing_may_be_missing():
     codec = FLATS[0]
     body = b'{"floor area": 70, "heating": "oil"}'
     assert assert_the_same(FLATS, body)
+    assert assert_the_same(FLATS, b'{"floor area": 70, "heating": "oil", "rooms": null, "lift": null, "sold": null}')
     row = codec.read(body)
     values = codec.table([row, codec.read(json.dumps(FLAT).encode())]).values
     assert np.isnan(values[0, [1, 2, 4, 5]]).all()
@@ -119,7 +120,6 @@ def test_what_needs_a_closer_look_is_left_to_it(body):
         {"heating": 1},
         {"lift": 1},
         {"rooms": 2.5},
-        {"rooms": 2**60},
         {"rooms": 500},
         {"sold": "yesterday"},
         {"sold": "2024-02-31"},
@@ -133,7 +133,11 @@ def test_so_are_levels_dates_flags_and_rules(change):
 def test_a_row_that_was_read_is_written_as_it_came():
     import msgspec
 
-    for found, row in ((CALIFORNIA, HOME), (FLATS, FLAT), (FLATS, {"floor area": 70.0, "heating": "oil"})):
+    for found, row in (
+        (CALIFORNIA, HOME),
+        (FLATS, FLAT),
+        (FLATS, {"floor area": 70.0, "heating": "oil", "lift": None}),
+    ):
         assert json.loads(msgspec.json.encode(found[0].read(json.dumps(row).encode()))) == row
 
 

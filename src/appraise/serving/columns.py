@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import compress
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from appraise.datasets.spec import Column, DatasetSpec
 from appraise.features.vocabulary import Values
+from appraise.serving.rowcodec import TEXTS, may_be_missing, row_type
 from appraise.serving.rows import OPERATORS, is_date
-
-_TEXTS = ("category", "identifier", "text", "date")
 
 
 class ColumnReader:
@@ -39,10 +38,8 @@ class ColumnReader:
             rule.left in numbers and (rule.right in numbers or not isinstance(rule.right, str)) for rule in self._rules
         )
         # Two around each name, two around each text.
-        self._quotes = sum(4 if column.kind in _TEXTS else 2 for column in self._columns)
-        fields = [(f"field_{number}", *_field(column)) for number, column in enumerate(self._columns)]
-        row = msgspec.defstruct("Row", fields, forbid_unknown_fields=True, kw_only=True, gc=False)
-        self._decoder = msgspec.json.Decoder(row)
+        self._quotes = sum(4 if column.kind in TEXTS else 2 for column in self._columns)
+        self._decoder = msgspec.json.Decoder(row_type(spec))
 
     def read(self, rows: Sequence[msgspec.Raw], quotes: Sequence[int]) -> tuple[list[int], dict[str, Values]]:
         """Read rows, and see that nothing is wrong with them.
@@ -85,34 +82,13 @@ class ColumnReader:
             good &= OPERATORS[rule.operator](left, right) | np.isnan(left) | np.isnan(right)
 
 
-def _field(column: Column) -> tuple[Any, ...]:
-    """Type and default of a column's field, for the decoder."""
-    kind: Any
-    match column.kind:
-        case "number" | "integer":
-            kind = Annotated[float, msgspec.Meta(ge=column.minimum, le=column.maximum)]
-        case "boolean":
-            kind = bool
-        case "date":
-            kind = str
-        case _:
-            kind = str if column.levels is None else Literal[column.levels]
-    if _may_be_missing(column):
-        return kind | None | UnsetType, msgspec.field(default=UNSET, name=column.name)
-    return kind, msgspec.field(name=column.name)
-
-
-def _may_be_missing(column: Column) -> bool:
-    return column.optional or column.role == "sale_date"
-
-
 def _checked(column: Column, values: Sequence[Any], left: NDArray[np.int64], good: NDArray[np.bool_]) -> Values:
     """The values of a column; takes note of quotation marks that are not there, and of rows that need a closer look."""
-    if _may_be_missing(column):
+    if may_be_missing(column):
         unset = np.array([value is UNSET for value in values])
         values = [None if value is UNSET else value for value in values]
         left += 2 * unset
-        if column.kind in _TEXTS:
+        if column.kind in TEXTS:
             left += 2 * np.array([value is None for value in values])
     if column.kind == "date":
         known = {value: value is None or is_date(value) for value in set(values)}
