@@ -46,6 +46,8 @@ _WORKER = Path(__file__).with_name("chaos_worker.py")
 _POISON, _POISON_EVERY = b"no JSON", 25
 _ABORT_SHARE = 0.05
 _READ_SECONDS = 60.0
+#: Sessions may be shorter than brokers usually allow, so that a run need not wait long for one to end.
+_BROKER = {"group.min.session.timeout.ms": "1000"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,7 @@ def run_seed(
 ) -> Outcome:
     """One run of faults."""
     dice = random.Random(seed)  # noqa: S311
-    running = broker.running() or broker.start(port=0)
+    running = broker.running() or broker.start(port=0, properties=_BROKER)
     kafka = KafkaConfig(running.bootstrap_servers, seconds=30.0)
     topics = Topics(f"chaos{seed}-{time.time_ns() % 10**9}-")
     create_topics(kafka, topics.all, partitions=PARTITIONS)
@@ -233,7 +235,7 @@ def _inflict(fault: str, crew: Crew, broker: LocalBroker, dice: random.Random) -
         case "broker":
             broker.kill()
             time.sleep(dice.uniform(0.0, 2.0))
-            broker.start()
+            broker.start(properties=_BROKER)
         case "storm":
             for number in range(3):
                 crew.start(f"storm-{number}")

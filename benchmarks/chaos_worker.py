@@ -43,7 +43,7 @@ POINTS = ("valued", "begun", "produced", "offsets sent", "committing", "committe
 MUTANTS = ("offsets outside", "no seek back")
 
 #: Quick to give up, so that a run shows much in little time.
-LIMITS = WorkerLimits(batch=200, wait_seconds=0.1, transaction_seconds=5.0, session_seconds=6.0, stall_seconds=15.0)
+LIMITS = WorkerLimits(batch=200, wait_seconds=0.1, transaction_seconds=5.0, session_seconds=3.0, stall_seconds=15.0)
 
 
 class StandIn:

@@ -43,7 +43,12 @@ def start(
             show_default=False,
         ),
     ] = None,
-    heap: Annotated[int, typer.Option("--heap", metavar="MB", min=64, help="Most memory of its heap.")] = 512,
+    heap: Annotated[
+        int | None,
+        typer.Option(
+            "--heap", metavar="MB", min=64, help="Most memory of its heap; 512 if not given.", show_default=False
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -108,6 +113,7 @@ def _render_start(console: Console, status: BrokerStatus) -> None:
     how = f"Apache Kafka {KAFKA_VERSION} is ready" if status.changed else "The broker runs already"
     lines = [
         f"{how} at {broker.bootstrap_servers} (process {broker.pid}).",
+        *_without_effect(status.ignored),
         "",
         f"Data            {status.folder}",
         f"Log             {broker.log}",
@@ -116,6 +122,14 @@ def _render_start(console: Console, status: BrokerStatus) -> None:
         "To end it       appraise kafka stop",
     ]
     console.print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def _without_effect(options: tuple[str, ...]) -> list[str]:
+    if not options:
+        return []
+    named = " and ".join([", ".join(options[:-1]), options[-1]] if options[1:] else options)
+    counts = "count" if options[1:] else "counts"
+    return [f"{named} {counts} when it starts, and had no effect: appraise kafka stop, then start it again."]
 
 
 def _render_stop(console: Console, status: BrokerStatus) -> None:

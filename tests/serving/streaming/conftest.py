@@ -35,6 +35,10 @@ def _locked(path: Path, how: int) -> Iterator[int]:
         yield stream.fileno()
 
 
+#: Seconds after which the tests of the other processes count as hung.
+_LONGEST_SESSION_SECONDS = 1200.0
+
+
 def _start(broker: LocalBroker) -> RunningBroker:
     try:
         return broker.running() or broker.start(port=0)
@@ -45,8 +49,13 @@ def _start(broker: LocalBroker) -> RunningBroker:
         pytest.skip(f"not tested on a real broker: {error}")
 
 
-#: A broker may outlive the test process that started it, for others use it; collected, it would warn that it runs.
-_KEPT: list[LocalBroker] = []
+def _is_last(user: int) -> bool:
+    """Whether nobody else holds the lock of those who use the broker."""
+    try:
+        fcntl.flock(user, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="session")
@@ -55,18 +64,19 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
     base = tmp_path_factory.getbasetemp()
     root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     broker = LocalBroker(root / "kafka")
-    _KEPT.append(broker)
-    # Whoever uses the broker holds a shared lock; whoever can have it alone at the end was the last.
+    # Whoever uses the broker holds a shared lock, and whoever can have it alone at the end was the last. Who started
+    # the broker waits for that, for it is a child of this process.
     with _locked(root / "kafka-users.lock", fcntl.LOCK_SH) as user:
         with _locked(root / "kafka-start.lock", fcntl.LOCK_EX):
+            is_ours = broker.running() is None
             running = _start(broker)
         yield running
+        deadline = time.monotonic() + (_LONGEST_SESSION_SECONDS if is_ours else 0.0)
+        while not _is_last(user) and time.monotonic() < deadline:
+            threading.Event().wait(0.1)
         with _locked(root / "kafka-start.lock", fcntl.LOCK_EX):
-            try:
-                fcntl.flock(user, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return
-            broker.stop()
+            if is_ours or _is_last(user):
+                broker.stop()
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from appraise.errors import (
 )
 from appraise.jobs.kafka import jars
 from appraise.jobs.kafka.broker import LocalBroker
+from appraise.jobs.kafka.control import start_broker
 from appraise.jobs.progress import SilentProgress
 from appraise.serving.streaming.clients import KafkaConfig
 from appraise.serving.streaming.producing import Outgoing, send
@@ -71,6 +72,20 @@ def test_a_broker_lives_through_passwords_death_and_restart(secured):
     assert again.pid != before.pid
     with closing(view(KafkaConfig(plain), "kept", to_end=True)) as messages:
         assert [one.value for one in messages] == [b"before"]
+
+
+def test_what_was_asked_of_a_broker_that_runs_already_is_said_to_have_no_effect(broker):
+    class Running(LocalBroker):
+        def running(self):
+            return broker
+
+    def start(**asked):
+        given = {"port": None, "heap_mb": None, "properties": {}, **asked}
+        return start_broker(Running(broker.log.parent), progress=SilentProgress(), **given).ignored
+
+    port = int(broker.bootstrap_servers.rpartition(":")[2])
+    assert start() == start(port=port) == ()
+    assert start(port=1, heap_mb=300, properties={"log.retention.hours": "1"}) == ("--port", "--heap", "--set")
 
 
 def test_a_broker_that_cannot_start_says_why_in_its_own_words(broker, tmp_path):

@@ -25,6 +25,7 @@ class BrokerStatus:
         changed: whether it was started or stopped just now.
         topics: how many topics it has; None where it was not asked, or does not answer.
         problem: why it does not answer.
+        ignored: options that were given to no effect, for they count when it starts, and it runs already.
     """
 
     broker: RunningBroker | None
@@ -32,6 +33,7 @@ class BrokerStatus:
     changed: bool = False
     topics: int | None = None
     problem: str | None = None
+    ignored: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """The same as JSON."""
@@ -48,18 +50,28 @@ class BrokerStatus:
             "changed": self.changed,
             "topics": self.topics,
             "problem": self.problem,
+            "ignored": list(self.ignored),
         }
 
 
 def start_broker(
-    broker: LocalBroker, *, port: int | None, heap_mb: int, properties: Mapping[str, str], progress: Progress
+    broker: LocalBroker, *, port: int | None, heap_mb: int | None, properties: Mapping[str, str], progress: Progress
 ) -> BrokerStatus:
-    """Start the broker; one that runs already is left alone. Arguments and errors are those of `LocalBroker.start`."""
+    """Start the broker; one that runs already is left alone, and the status names the options that it does not have.
+
+    Args:
+        broker: it.
+        port, properties, progress: as of `LocalBroker.start`, whose errors are raised.
+        heap_mb: most memory of its heap, in MB; the usual where None.
+    """
     found = broker.running()
     if found is not None:
-        return BrokerStatus(found, broker.folder)
+        other_port = port is not None and found.bootstrap_servers.rpartition(":")[2] != str(port)
+        given = {"--port": other_port, "--heap": heap_mb is not None, "--set": bool(properties)}
+        return BrokerStatus(found, broker.folder, ignored=tuple(name for name, there in given.items() if there))
     with progress.task("starting the broker"):
-        found = broker.start(port=port, heap_mb=heap_mb, properties=properties, progress=progress)
+        heap = {} if heap_mb is None else {"heap_mb": heap_mb}
+        found = broker.start(port=port, properties=properties, progress=progress, **heap)
     return BrokerStatus(found, broker.folder, changed=True)
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: The largest message that librdkafka can be told of: what a broker takes, the broker decides.
 _LARGEST_MESSAGE = 1_000_000_000
 _PAUSE_SECONDS = 0.2
+#: Milliseconds between signs of life to the group, as is usual; more often where sessions are short.
+_HEARTBEAT_MS = 3000
 #: Seconds that a look at the topics may take.
 _LOOK_SECONDS = 3.0
 
@@ -212,6 +214,7 @@ def _consumer_options(limits: WorkerLimits) -> dict[str, str | int | bool]:
         "enable.partition.eof": True,
         "enable.auto.offset.store": False,
         "session.timeout.ms": round(limits.session_seconds * 1000),
+        "heartbeat.interval.ms": min(_HEARTBEAT_MS, round(limits.session_seconds * 200)),
         "partition.assignment.strategy": "cooperative-sticky",
         "fetch.wait.max.ms": 200,
     }
