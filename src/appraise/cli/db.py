@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from appraise.jobs.db import AuditTrail, Stopped, Upgraded
-    from appraise.store.database import Database, DatabaseStatus
+    from appraise.store.database import Database
+    from appraise.store.standing import DatabaseStatus
 
 UPGRADE_EXAMPLES = """\
 appraise db upgrade

@@ -15,7 +15,8 @@ from appraise.errors import StoreError, StoreRevisionError
 from appraise.jobs.beside import working
 from appraise.logs import get_logger
 from appraise.store.audit import AuditEntry, entries
-from appraise.store.database import Database, DatabaseStatus, PsqlCall
+from appraise.store.database import Database
+from appraise.store.standing import DatabaseStatus, PsqlCall
 
 _log = get_logger(__name__)
 

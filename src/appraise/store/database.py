@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from appraise.errors import SettingsError, StoreError, StoreUnavailableError
-from appraise.store import cluster, embedded, wheel
-from appraise.store.faults import explained, require_driver, store_errors
+from appraise.errors import StoreError, StoreUnavailableError
+from appraise.store import embedded, wheel
+from appraise.store.conninfo import address_of, connection_arguments
+from appraise.store.faults import explained, store_errors
+from appraise.store.standing import DatabaseStatus, PsqlCall
 
 if TYPE_CHECKING:
     import psycopg
@@ -38,67 +40,6 @@ class DatabaseOptions:
     connect_timeout: float = 5.0
     statement_timeout: float = 30.0
     embedded_settings: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseStatus:
-    """What is known of a database.
-
-    Attributes:
-        address: where it is, without a password.
-        embedded: whether it is the embedded one.
-        running: whether it answers; where it does not, what follows is None.
-        version: PostgreSQL's version.
-        revision: that of its tables, None where there are none.
-        expected: the revision that this version of Appraise knows.
-        latency_ms: how long a question takes.
-        size_bytes: what its files take.
-    """
-
-    address: str
-    embedded: bool
-    running: bool
-    expected: str
-    version: str | None = None
-    revision: str | None = None
-    latency_ms: float | None = None
-    size_bytes: int | None = None
-
-    @property
-    def up_to_date(self) -> bool:
-        """Whether the tables are those that this version knows."""
-        return self.running and self.revision == self.expected
-
-    def to_dict(self) -> dict[str, object]:
-        """The same as JSON."""
-        return {
-            "address": self.address,
-            "embedded": self.embedded,
-            "running": self.running,
-            "version": self.version,
-            "revision": self.revision,
-            "expected_revision": self.expected,
-            "up_to_date": self.up_to_date,
-            "latency_ms": self.latency_ms,
-            "size_bytes": self.size_bytes,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class PsqlCall:
-    """How PostgreSQL's own terminal is called.
-
-    Attributes:
-        arguments: the program and its arguments, without a password.
-        environment: what must be set besides; a password is here, where other users of the machine do not see it.
-    """
-
-    arguments: tuple[str, ...]
-    environment: Mapping[str, str]
-
-    def to_dict(self) -> dict[str, object]:
-        """What may be shown of it."""
-        return {"arguments": list(self.arguments), "environment": dict.fromkeys(self.environment, "***")}
 
 
 class Database:
@@ -145,12 +86,7 @@ class Database:
     @property
     def address(self) -> str:
         """Where it is, without a password."""
-        if self.options.url is None:
-            return f"in {self.options.folder}"
-        url = _parsed(self.options.url)
-        port = "" if url.port is None else f":{url.port}"
-        host = url.host or url.query.get("host") or "localhost"
-        return f"{url.database or url.username or ''}@{host}{port}"
+        return address_of(self.options)
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -289,9 +225,10 @@ class Database:
 
         if self._server is not None and self._place is None:
             self._place = self._server.open()
-        arguments = {name: value for name, value in self._arguments().items() if name not in ("options", "password")}
+        told = connection_arguments(self.options, self._place)
+        password = told.get("password")
+        arguments = {name: value for name, value in told.items() if name not in ("options", "password")}
         conninfo = psycopg.conninfo.make_conninfo("", **arguments)
-        password = self._arguments().get("password")
         return PsqlCall((str(wheel.psql()), conninfo), {} if password is None else {"PGPASSWORD": password})
 
     def stop(self) -> bool:
@@ -324,49 +261,14 @@ class Database:
         import psycopg
 
         if self._server is None:
-            return psycopg.connect(**self._arguments(), autocommit=False)
+            return psycopg.connect(**connection_arguments(self.options, self._place), autocommit=False)
         if self._place is None:
             self._place = self._server.open()
         try:
-            return psycopg.connect(**self._arguments())
+            return psycopg.connect(**connection_arguments(self.options, self._place))
         except psycopg.OperationalError as error:
             if not isinstance(explained(error, self.address), StoreUnavailableError):
                 raise
             # It was killed: start it again.
             self._place = self._server.open()
-            return psycopg.connect(**self._arguments())
-
-    def _arguments(self) -> dict[str, Any]:
-        """What psycopg is told."""
-        options = self.options
-        milliseconds = round(options.statement_timeout * 1000)
-        common = {
-            "application_name": "appraise",
-            "connect_timeout": max(2, round(options.connect_timeout)),
-            "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds} -c timezone=UTC",
-            # A network that went away is noticed within seconds, not hours.
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": milliseconds,
-        }
-        if options.url is None:
-            return {**common, "host": str(self._place), "user": cluster.USER, "dbname": cluster.DATABASE}
-        url = _parsed(options.url)
-        given = {"host": url.host, "port": url.port, "user": url.username, "password": url.password}
-        query = {name: value if isinstance(value, str) else ",".join(value) for name, value in url.query.items()}
-        return {**common, "dbname": url.database, **{k: v for k, v in given.items() if v is not None}, **query}
-
-
-def _parsed(url: str) -> Any:
-    require_driver()
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(url)
-    except (ArgumentError, ValueError) as error:
-        raise SettingsError(
-            "APPRAISE_DATABASE_URL is not an address of a database",
-            hint="it should look like postgresql://user:password@host:5432/database",
-        ) from error
+            return psycopg.connect(**connection_arguments(self.options, self._place))
