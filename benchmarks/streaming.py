@@ -2,7 +2,8 @@
 
     scoring     `appraise stream score`, 1 and 2 workers, on requests of 1 KB: checked, valued, logged, answered once
     bare        a loop of librdkafka that copies each message in the same transactions of the same size, 1 and 2 workers
-    tutorial    one message, flush, synchronous commit: the loop that tutorials show
+    tutorial    one message, flush, synchronous commit: the loop that tutorials show, once only copying, and once
+                with what tutorials of models do with each: JSON to a frame of pandas, and a model of scikit-learn
     latency     from a request's production to its answer's arrival at a read-committed reader
     ingestion   `appraise stream ingest` into user_features, beside a bare COPY of the same rows
 
@@ -31,7 +32,7 @@ from pathlib import Path
 
 import numpy as np
 from _report import Figure, held_against, parser, say, show
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from appraise.datasets.presets import find_spec
 from appraise.jobs.kafka.broker import LocalBroker
@@ -42,6 +43,7 @@ from appraise.store.database import Database, DatabaseOptions
 
 PARTITIONS = 2
 MESSAGE_BYTES = 1024
+_TUTORIAL_MESSAGES = 1_000
 _DEADLINE_SECONDS = 240.0
 _WARM_SECONDS = 10.0
 
@@ -165,14 +167,19 @@ def rates(bench: Bench, count: int) -> list[Figure]:
 
 
 def tutorial(bench: Bench, figures: list[Figure]) -> list[Figure]:
-    """Messages a second of the loop of tutorials."""
-    topics = bench.topics()
-    count = 1_000
-    fill(bench.kafka, topics.requests, requests(count))
-    with bench.running(topics, bench.loop("tutorial", topics, "all")):
-        found = Figure("tutorial loop", rate_of(bench.kafka, topics.predictions, count), "messages/s")
+    """Messages a second of the loops of tutorials."""
     ours = next((one for one in figures if one.name == "appraise/1 workers"), None)
-    return [found] if ours is None else [found, held_against("appraise/1 workers again", ours.value, ours.unit, found)]
+    found = []
+    for name, loop in (("tutorial loop, copying", "tutorial"), ("tutorial loop, with a model", "tutorial-model")):
+        topics = bench.topics()
+        fill(bench.kafka, topics.requests, requests(_TUTORIAL_MESSAGES))
+        with bench.running(topics, bench.loop(loop, topics, "all")):
+            rate = rate_of(bench.kafka, topics.predictions, _TUTORIAL_MESSAGES)
+        say(f"{name}: {rate:,.0f}/s")
+        found.append(Figure(name, rate, "messages/s"))
+        if ours is not None:
+            found.append(held_against(f"appraise/1 workers beside {name}", ours.value, ours.unit, found[-1]))
+    return found
 
 
 def latencies(bench: Bench, seconds: float) -> list[Figure]:
@@ -380,16 +387,42 @@ def bare(servers: str, prefix: str, part: str, batch: str) -> None:
 
 
 def tutorial_loop(servers: str, prefix: str, _part: str, _batch: str) -> None:
-    """One message, flush, synchronous commit."""
-    topics, kafka = Topics(prefix), KafkaConfig(servers)
-    consumer: Consumer = kafka.consumer("tutorial", {})
+    """One message, flush, synchronous commit, with the settings of a client that was given none."""
+    _one_by_one(servers, Topics(prefix), lambda value: value)
+
+
+def tutorial_model_loop(servers: str, prefix: str, _part: str, _batch: str) -> None:
+    """The same with the cheapest model that a tutorial can have: a linear one, on scaled columns."""
+    import pandas as pd
+    from sklearn.linear_model import LinearRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    dice = np.random.default_rng(7)
+    home = example_row(find_spec("california"))
+    homes = pd.DataFrame(dice.uniform(0.5, 1.5, (1000, len(home))) * list(home.values()), columns=list(home))
+    model = make_pipeline(StandardScaler(), LinearRegression()).fit(homes, dice.uniform(0.5, 5.0, len(homes)))
+
+    def answer(value: bytes) -> bytes:
+        request = json.loads(value)
+        price = model.predict(pd.DataFrame([request["features"]]))[0]
+        return json.dumps({"request_id": request["request_id"], "prediction": float(price)}).encode()
+
+    _one_by_one(servers, Topics(prefix), answer)
+
+
+def _one_by_one(servers: str, topics: Topics, answer: Callable[[bytes], bytes]) -> None:
+    options = {"bootstrap.servers": servers}
+    consumer = Consumer(
+        {**options, "group.id": "tutorial", "auto.offset.reset": "earliest", "enable.auto.commit": False}
+    )
     consumer.subscribe([topics.requests])
-    producer, stop = kafka.producer(), _stopped()
+    producer, stop = Producer(options), _stopped()
     while not stop.is_set():
         message = consumer.poll(0.2)
         if message is None or message.error():
             continue
-        producer.produce(topics.predictions, message.value(), message.key(), message.partition())
+        producer.produce(topics.predictions, answer(message.value()), message.key(), message.partition())
         producer.flush()
         consumer.commit(message=message, asynchronous=False)
     consumer.close()
@@ -401,7 +434,7 @@ def _stopped() -> threading.Event:
     return stop
 
 
-_LOOPS = {"bare": bare, "tutorial": tutorial_loop}
+_LOOPS = {"bare": bare, "tutorial": tutorial_loop, "tutorial-model": tutorial_model_loop}
 
 
 if __name__ == "__main__":

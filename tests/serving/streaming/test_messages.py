@@ -1,11 +1,21 @@
 """Messages are read as strictly as requests over HTTP."""
 
 import datetime as dt
+from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from appraise.errors import MessageError
-from appraise.serving.streaming.messages import PriceRequest, decode_event, decode_request, encode, encode_event
+from appraise.serving.streaming.messages import (
+    PriceRequest,
+    decode_event,
+    decode_request,
+    encode,
+    encode_event,
+    plain_request,
+)
 from appraise.store.features import FeatureEvent
 
 EVENT = b'{"user_id":"user2","event_type":"MedInc","value":8.3,"timestamp":"2026-01-20T15:00:00Z"}'
@@ -49,6 +59,38 @@ def test_an_event_is_read_as_it_was_written():
 def test_a_wrong_request_is_refused_with_the_reason(value, reason):
     with pytest.raises(MessageError, match=reason):
         decode_request(value)
+
+
+_PIECES = (
+    *(b'{"features": {', b'"MedInc": ', b"8.3", b'"request_id": "a"', b'"dataset": "b"', b'"level": 0.5'),
+    *(
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b'"',
+        b"\\",
+        b"\\ud800",
+        b"\\u0000",
+        b"\xff",
+        b"\x00",
+        b"null",
+        b"1e400",
+        b"-",
+    ),
+    b"1" * 5_000,
+)
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=12).map(b"".join))
+@settings(max_examples=500, deadline=None)
+def test_whatever_comes_is_a_request_or_refused(value):
+    plain = plain_request(value)
+    with suppress(MessageError):
+        request = decode_request(value)
+        assert plain is None or plain[0].request_id == request.request_id
 
 
 @pytest.mark.parametrize(
