@@ -33,6 +33,8 @@ _PASSED_ON = ("traceparent", "tracestate", "baggage", "b3", "correlation_id", "c
 _PREFIX = "x-"
 #: Seconds that the log may take to make room.
 _LOG_SECONDS = 10.0
+#: Models whose decoders are kept: each new champion has its own.
+_MOST_READERS = 32
 #: Where the hexadecimal digits of a UUID stand among its 36 characters.
 _DIGITS = [place for place in range(36) if place not in (8, 13, 18, 23)]
 
@@ -213,6 +215,8 @@ class Answerer:
     def _reader(self, model: LoadedModel) -> ColumnReader:
         reader = self._readers.get(model.digest)
         if reader is None:
+            if len(self._readers) >= _MOST_READERS:
+                self._readers.clear()
             reader = self._readers[model.digest] = ColumnReader(model.spec)
         return reader
 
