@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,9 @@ def address_of(options: DatabaseOptions) -> str:
     """Where a database is, without a password."""
     if options.url is None:
         return f"in {options.folder}"
-    url = _parsed(options.url)
-    port = "" if url.port is None else f":{url.port}"
-    host = url.host or url.query.get("host") or "localhost"
-    return f"{url.database or url.username or ''}@{host}{port}"
+    given = _parsed(options.url)
+    port = f":{given['port']}" if "port" in given else ""
+    return f"{given.get('dbname') or given.get('user') or ''}@{given.get('host') or 'localhost'}{port}"
 
 
 def connection_arguments(options: DatabaseOptions, place: Path | None) -> dict[str, Any]:
@@ -43,21 +43,24 @@ def connection_arguments(options: DatabaseOptions, place: Path | None) -> dict[s
     }
     if options.url is None:
         return {**common, "host": str(place), "user": cluster.USER, "dbname": cluster.DATABASE}
-    url = _parsed(options.url)
-    given = {"host": url.host, "port": url.port, "user": url.username, "password": url.password}
-    query = {name: value if isinstance(value, str) else ",".join(value) for name, value in url.query.items()}
-    return {**common, "dbname": url.database, **{k: v for k, v in given.items() if v is not None}, **query}
+    return {**common, **_parsed(options.url)}
 
 
-def _parsed(url: str) -> Any:
+def _parsed(url: str) -> dict[str, str]:
+    """What an address says, by the names of libpq; the name of a driver, as SQLAlchemy's addresses have it, is none."""
     require_driver()
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
 
-    try:
-        return make_url(url)
-    except (ArgumentError, ValueError) as error:
-        raise SettingsError(
-            "APPRAISE_DATABASE_URL is not an address of a database",
-            hint="it should look like postgresql://user:password@host:5432/database",
-        ) from error
+    scheme, _, rest = url.partition("://")
+    if scheme.partition("+")[0] in ("postgresql", "postgres"):
+        # What it says of an address that it cannot read may repeat the password.
+        with suppress(psycopg.ProgrammingError):
+            given = {name: str(value) for name, value in conninfo_to_dict(f"postgresql://{rest}").items()}
+            # One of each host, of which none need be said.
+            if given.get("port", "").replace(",", "0").isdecimal() or "port" not in given:
+                return given
+    raise SettingsError(
+        "APPRAISE_DATABASE_URL is not an address of a database",
+        hint="it should look like postgresql://user:password@host:5432/database",
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from appraise.errors import StoreError, StoreUnavailableError
 from appraise.store import embedded, wheel
 from appraise.store.conninfo import address_of, connection_arguments
-from appraise.store.faults import explained, store_errors
+from appraise.store.faults import driver_errors, explained, store_errors
 from appraise.store.standing import DatabaseStatus, PsqlCall
 
 if TYPE_CHECKING:
@@ -107,10 +107,16 @@ class Database:
         Raises:
             StoreUnavailableError, StoreError: as `connect`.
         """
-        with store_errors(self.address):
+        with driver_errors(self.address):
             connection = self._connected()
             connection.autocommit = autocommit
             return connection
+
+    @contextmanager
+    def _beside(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection of psycopg's own for as long as the block runs."""
+        with driver_errors(self.address), closing(self.dedicated()) as connection:
+            yield connection
 
     @property
     def engine(self) -> Engine:
@@ -170,11 +176,10 @@ class Database:
         if self._server is not None and self._server.socket_folder() is None:
             return DatabaseStatus(self.address, True, False, newest_revision())
         latency = self.ping()
-        with self.connect() as connection:
+        with self._beside() as connection:
             revision = current_revision(connection)
-            version, size = connection.exec_driver_sql(
-                "SELECT current_setting('server_version'), pg_database_size(current_database())"
-            ).one()
+            query = "SELECT current_setting('server_version'), pg_database_size(current_database())"
+            ((version, size),) = connection.execute(query).fetchall()
         return DatabaseStatus(
             self.address, self.embedded, True, newest_revision(), version, revision, round(latency * 1e3, 3), size
         )
@@ -188,7 +193,7 @@ class Database:
         """
         from appraise.store.revisions import check_revision, current_revision
 
-        with self.connect() as connection:
+        with self._beside() as connection:
             check_revision(current_revision(connection), self.address)
 
     def upgrade(self, *, actor: str) -> tuple[str | None, str]:
@@ -205,10 +210,14 @@ class Database:
             StoreUnavailableError, StoreError: it cannot be written.
         """
         from appraise.store.audit import record
-        from appraise.store.revisions import upgrade
+        from appraise.store.revisions import current_revision, newest_revision, upgrade
 
         if self._server is not None:
             self._place = self._server.open(wake=True)
+        with self._beside() as connection:
+            known = current_revision(connection)
+        if known == newest_revision():
+            return known, known
         with self.connect() as connection:
             before, after = upgrade(connection, self.address)
             if before != after:

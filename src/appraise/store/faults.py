@@ -42,6 +42,18 @@ def store_errors(address: str) -> Iterator[None]:
         raise StoreError(f"the database {address} cannot be used: {_line(error)}") from error
 
 
+@contextmanager
+def driver_errors(address: str) -> Iterator[None]:
+    """The same for what uses psycopg alone, without SQLAlchemy's 15 MB."""
+    require_driver()
+    import psycopg
+
+    try:
+        yield
+    except psycopg.Error as error:
+        raise explained(error, address) from error
+
+
 def require_driver() -> None:
     """See that the libraries are there, which an installation that only serves may lack.
 

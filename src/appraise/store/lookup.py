@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from appraise.errors import StoreError, StoreUnavailableError
 from appraise.store.database import Database
-from appraise.store.faults import store_errors
+from appraise.store.faults import driver_errors
 from appraise.store.features import Found, latest_features
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class FeatureLookup:
         self, connection: psycopg.Connection[Any] | None, wanted: Sequence[tuple[str, Sequence[str]]]
     ) -> tuple[psycopg.Connection[Any], list[Found]]:
         """Ask on a connection, or on a new one; returns it with what was found."""
-        with store_errors(self._database.address):
+        with driver_errors(self._database.address):
             if connection is not None:
                 return connection, latest_features(connection, wanted, as_of=self._clock())
             self._database.check()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from appraise.errors import StoreRevisionError
 from appraise.store.migrations import NEWEST, VERSION_TABLE
 
 if TYPE_CHECKING:
+    import psycopg
     from alembic.script import ScriptDirectory
     from sqlalchemy import Connection
 
@@ -22,15 +23,13 @@ def newest_revision() -> str:
     return NEWEST
 
 
-def current_revision(connection: Connection) -> str | None:
+def current_revision(connection: psycopg.Connection[Any]) -> str | None:
     """The revision of a database; None where it has no tables of ours."""
-    from sqlalchemy import text
-
-    found = connection.execute(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": VERSION_TABLE}).scalar_one()
-    if not found:
+    found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (VERSION_TABLE,)).fetchone()
+    if found is None or not found[0]:
         return None
-    revision = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()  # noqa: S608
-    return None if revision is None else str(revision)
+    row = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()  # noqa: S608
+    return None if row is None else str(row[0])
 
 
 def check_revision(revision: str | None, address: str) -> None:
@@ -60,7 +59,8 @@ def upgrade(connection: Connection, address: str) -> tuple[str | None, str]:
     from sqlalchemy import text
 
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    before, after = current_revision(connection), newest_revision()
+    driver: Any = connection.connection.driver_connection
+    before, after = current_revision(driver), newest_revision()
     if before == after:
         return before, after
     if before is not None and before not in _known():
