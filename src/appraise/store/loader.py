@@ -20,11 +20,11 @@ from appraise.errors import StoreError, StoreUnavailableError
 from appraise.logs import get_logger
 from appraise.store.chain import ORIGIN, Damage, Frame, Link, scan
 from appraise.store.database import Database
-from appraise.store.faults import store_errors
+from appraise.store.faults import driver_errors
 from appraise.store.headers import Header, Seal, seal_of
 from appraise.store.insertion import insert
 from appraise.store.leadership import LoaderStatus, leadership, read_status, write_status
-from appraise.store.priority import stand_back
+from appraise.store.priority import Courtesy, stand_back
 from appraise.store.segments import Segment, SpoolFolder
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 
 #: Bytes that are read and loaded in one transaction.
-_CHUNK = 4 * 2**20
+_CHUNK, _SMALL_CHUNK = 4 * 2**20, 256 * 1024
+#: For so long nothing may be loaded whole because the processor is busy; then every gap is used.
+_PATIENCE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.25
 _LONGEST_PAUSE_SECONDS = 5.0
 #: After more records than so many the loader waits for so long, so that the next transaction is worth its while.
@@ -84,11 +86,16 @@ class Loader:
         self._keep_seconds = keep_days * 86_400
         self._connection: psycopg.Connection[Any] | None = None
         self._progress: dict[str, _Progress] = {}
+        self._chunk = _SMALL_CHUNK if behind else _CHUNK
+        self._courtesy = Courtesy()
+        self._caught_up = time.monotonic()
+        self._stop = threading.Event()
         self._loaded = 0
         self._trouble: str | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Load until it is told to stop, and then once more what is left."""
+        self._stop = stop
         if self._behind:
             stand_back()
         with leadership(self._folder.path, stop) as leads:
@@ -125,15 +132,25 @@ class Loader:
         try:
             segments = self._folder.segments()
             for segment in segments:
+                self._courtesy.begin()
                 while self._load_some(segment):
-                    pass
+                    self._rest()
         except BaseException:
             self.close()
             raise
         there = {segment.id for segment in segments}
         self._progress = {name: one for name, one in self._progress.items() if name in there}
+        self._caught_up = time.monotonic()
         self._tell(None)
         return self._loaded - before
+
+    def _rest(self) -> None:
+        """Leave others the processor's caches for a while, where they are busy and what waits is not old."""
+        seconds = self._courtesy.rest_seconds() if self._behind else 0.0
+        if seconds and time.monotonic() - self._caught_up < _PATIENCE_SECONDS:
+            self._tell(None)
+            self._stop.wait(seconds)
+        self._courtesy.begin()
 
     def close(self) -> None:
         """Close the connection."""
@@ -144,7 +161,7 @@ class Loader:
 
     def _load_some(self, segment: Segment) -> bool:
         """Load the next part of a segment; says whether more may follow at once."""
-        with store_errors(self._database.address):
+        with driver_errors(self._database.address):
             progress = self._progress.get(segment.id)
             if progress is None:
                 progress = _remembered(self._opened(), segment.id)
@@ -171,7 +188,7 @@ class Loader:
 
     def _read(self, segment: Segment, progress: _Progress) -> _Part | None:
         """The next part of a segment; None where nothing whole follows."""
-        length = _CHUNK
+        length = self._chunk
         while True:
             with segment.path.open("rb") as stream:
                 data = os.pread(stream.fileno(), length, progress.bytes)

@@ -1,0 +1,51 @@
+"""Work behind other work: how long it rests, and what it does in spite of it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from appraise.store import loader, priority
+from appraise.store.loader import Loader
+from appraise.store.priority import Courtesy
+
+
+@pytest.mark.parametrize(
+    ("took", "waited", "rests"), [(1.0, 0.0, 0.0), (0.1, 0.09, 1.0), (0.1, 0.01, 0.0), (9, 5, 4.0)]
+)
+def test_work_rests_where_it_had_to_wait_for_the_processor(monkeypatch, took, waited, rests):
+    now, delay = [100.0], [7.0]
+    monkeypatch.setattr(priority.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(priority, "_waited", lambda: delay[0])
+    courtesy = Courtesy()
+    now[0], delay[0] = now[0] + took, delay[0] + waited
+    assert courtesy.rest_seconds() == pytest.approx(rests)
+    courtesy.begin()
+    assert courtesy.rest_seconds() == 0.0
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="the system has no class for idle work")
+def test_a_process_that_stands_back_is_in_the_class_for_idle_work():
+    program = (
+        "import os; from appraise.store.priority import stand_back\n"
+        "stand_back(); assert os.sched_getscheduler(0) == os.SCHED_IDLE"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_what_has_waited_for_long_is_loaded_without_a_rest(tmp_path, database, served, write_log, monkeypatch):
+    rests = []
+    monkeypatch.setattr(Courtesy, "rest_seconds", lambda _: 1.0)
+    monkeypatch.setattr(loader, "_SMALL_CHUNK", 2_000)
+    write_log(tmp_path, [served(number) for number in range(20)])
+    behind = Loader(tmp_path, database, behind=True)
+    monkeypatch.setattr(behind._stop, "wait", rests.append)
+    assert behind.load() == 20
+    assert len(rests) > 2
+    write_log(tmp_path, [served(number) for number in range(20, 40)])
+    monkeypatch.setattr(loader, "_PATIENCE_SECONDS", 0.0)
+    rests.clear()
+    assert behind.load() == 20
+    assert not rests
+    behind.close()
