@@ -14,6 +14,7 @@ from appraise.evaluation.slices import Slice
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
 _STYLES: dict[Standing, str] = {"within": "green", "unsure": "yellow", "outside": "bold red"}
 
@@ -42,7 +43,7 @@ def render_text(evaluation: Evaluation) -> Group:
                 row_budget_microseconds=evaluation.row_budget_microseconds,
             )
         )
-    parts += [_metrics(evaluation), Text("VEI is from the IAAO exposure draft of May 2026, not yet adopted.")]
+    parts += [*_metrics(evaluation), Text("VEI is from the IAAO exposure draft of May 2026, not yet adopted.")]
     if len(evaluation.splits) > 1:
         parts.append(_splits(evaluation))
     if any(split.intervals for split in evaluation.splits.values()):
@@ -62,7 +63,6 @@ def _table(title: str, *columns: str) -> Table:
         title=f"\n{title}",
         title_justify="left",
         title_style="bold",
-        caption_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
@@ -109,7 +109,7 @@ def candidates_table(
     return table
 
 
-def _metrics(evaluation: Evaluation) -> Table:
+def _metrics(evaluation: Evaluation) -> list[Text | Table]:
     from rich.text import Text
 
     name, split = _headline(evaluation)
@@ -124,9 +124,10 @@ def _metrics(evaluation: Evaluation) -> Table:
             display.acceptable(metric),
             Text(display.STANDING_WORDS[word], _STYLES[word]) if word is not None else "",
         )
-    if split.note:
-        table.caption = Text(display.label(split.note, 400))
-    return table
+    if not split.note:
+        return [table]
+    # Not as the table's caption, which would be folded to the table's width.
+    return [table, Text(display.label(split.note, 400), "italic")]
 
 
 def _headline(evaluation: Evaluation) -> tuple[str, SplitResult]:
