@@ -33,10 +33,11 @@ from typing import Any
 
 from _report import Figure, parser, say, show
 from chaos_worker import LIMITS, MUTANTS, POINTS
-from confluent_kafka import KafkaError, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from appraise.jobs.kafka.broker import LocalBroker
 from appraise.serving.streaming.clients import KafkaConfig
+from appraise.serving.streaming.deadletters import origin_of
 from appraise.serving.streaming.topics import Topics, create_topics, list_topics
 
 PARTITIONS = 6
@@ -58,7 +59,8 @@ class Outcome:
         seed: which.
         acknowledged: requests that the broker has taken.
         lost: of those, how many were never answered.
-        repeated: how many were answered more than once.
+        repeated: how many records of requests were answered more than once.
+        sent_twice: how many requests lie in their topic more than once, each to be answered on its own.
         aborted: records that only a reader of uncommitted data sees.
         behind_seconds: from the last fault until nothing was left waiting; None where that took too long.
         faults: what was done.
@@ -68,6 +70,7 @@ class Outcome:
     acknowledged: int
     lost: int
     repeated: int
+    sent_twice: int
     aborted: int
     behind_seconds: float | None
     faults: tuple[str, ...]
@@ -203,11 +206,13 @@ def run_seed(
         codes = crew.close()
     answers, aborted = _read_answers(kafka, topics)
     wanted = set(driver.acknowledged)
+    asked = _requests(kafka, topics)
     return Outcome(
         seed=seed,
         acknowledged=len(wanted),
-        lost=len(wanted - answers.keys()),
+        lost=len(wanted - asked.keys()) + sum(1 for places in asked.values() if not places <= answers.keys()),
         repeated=sum(1 for count in answers.values() if count > 1),
+        sent_twice=sum(1 for places in asked.values() if len(places) > 1),
         aborted=aborted,
         behind_seconds=behind if all(code == 0 for code in codes) else None,
         faults=tuple(faults),
@@ -257,27 +262,51 @@ def _await_end(kafka: KafkaConfig, topics: Topics, crew: Crew, last: float) -> f
     asked = [ConsumerGroupTopicPartitions(topics.group("score"), [TopicPartition(topics.requests, n) for n in ends])]
     while time.monotonic() - last < LAG_SECONDS:
         crew.keep()
-        found = next(iter(admin.list_consumer_group_offsets(asked).values())).result().topic_partitions
-        if all(one.offset >= ends[one.partition] for one in found):
-            return time.monotonic() - last
+        try:
+            found = next(iter(admin.list_consumer_group_offsets(asked).values())).result().topic_partitions
+        except KafkaException as error:
+            # As where the coordinator loads its group again after the broker was killed.
+            if not error.args[0].retriable():
+                raise
+        else:
+            if all(one.offset >= ends[one.partition] for one in found):
+                return time.monotonic() - last
         time.sleep(0.2)
     return None
 
 
-def _read_answers(kafka: KafkaConfig, topics: Topics) -> tuple[Counter[str], int]:
-    """How often each request was answered for a reader of committed data, and how many records only others see."""
+#: Where the record of a request lies: partition and offset.
+_Place = tuple[int, int]
+
+
+def _requests(kafka: KafkaConfig, topics: Topics) -> dict[str, set[_Place]]:
+    """Where each request lies in its topic."""
+    found: dict[str, set[_Place]] = {}
+
+    def hear(message: Any) -> None:
+        found.setdefault(message.key().decode(), set()).add((message.partition(), message.offset()))
+
+    _read(kafka, (topics.requests,), "read_committed", hear)
+    return found
+
+
+def _read_answers(kafka: KafkaConfig, topics: Topics) -> tuple[Counter[_Place], int]:
+    """How often each record was answered for a reader of committed data, and how many answers only others see."""
     targets = (topics.predictions, topics.dead_letters(topics.requests))
-    answers: Counter[str] = Counter()
-    _read(kafka, targets, "read_committed", lambda message: answers.update([_name(message)]))
-    everything: Counter[str] = Counter()
-    _read(kafka, targets, "read_uncommitted", lambda message: everything.update([_name(message)]))
+    answers: Counter[_Place] = Counter()
+    _read(kafka, targets, "read_committed", lambda message: answers.update([_place(message)]))
+    everything: Counter[_Place] = Counter()
+    _read(kafka, targets, "read_uncommitted", lambda message: everything.update([_place(message)]))
     return answers, everything.total() - answers.total()
 
 
-def _name(message: Any) -> str:
-    """The request that a prediction or dead letter answers."""
-    dead = message.value() == _POISON
-    return message.key().decode() if dead else json.loads(message.value())["request_id"]
+def _place(message: Any) -> _Place:
+    """The record that a prediction or dead letter answers."""
+    origin = origin_of(message.headers() or [])
+    if origin is not None:
+        return origin.partition, origin.offset
+    answer = json.loads(message.value())
+    return answer["partition"], answer["offset"]
 
 
 def _read(kafka: KafkaConfig, targets: tuple[str, ...], isolation: str, hear: Callable[[Any], None]) -> None:
@@ -332,6 +361,7 @@ def main() -> None:
         Figure("appraise/acknowledged", sum(one.acknowledged for one in outcomes), "requests"),
         Figure("appraise/lost", sum(one.lost for one in outcomes), "requests"),
         Figure("appraise/repeated", sum(one.repeated for one in outcomes), "requests"),
+        Figure("requests that were sent twice", sum(one.sent_twice for one in outcomes), "requests"),
         Figure("appraise/aborted", sum(one.aborted for one in outcomes), "records"),
         Figure("appraise/caught up after", behind, "s"),
         Figure("mutants that were not found out", len(missed), "mutants"),

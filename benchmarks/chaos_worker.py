@@ -66,7 +66,8 @@ class StandIn:
                 outputs.append(Output(target, partition, message.key(), message.value(), headers))
             else:
                 (identity,) = prediction_ids(topic, [partition], [offset], [message.timestamp()[1]])
-                body = json.dumps({"request_id": request.request_id, "prediction_id": identity}).encode()
+                answer = {"request_id": request.request_id, "prediction_id": identity}
+                body = json.dumps({**answer, "partition": partition, "offset": offset}).encode()
                 outputs.append(Output(self._topics.predictions, partition, message.key(), body, None))
         return Answers(outputs, dead, [message.timestamp()[1] for message in messages])
 

@@ -7,12 +7,12 @@ import time
 
 import httpx
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import OFFSET_INVALID, KafkaError, TopicPartition
 
 from appraise.errors import BrokerUnavailableError, SettingsError, StreamError, UnknownTopicError
 from appraise.serving.models import Shelf
 from appraise.serving.source import RegistrySource
-from appraise.serving.streaming import calling, supervising
+from appraise.serving.streaming import calling, reading, supervising
 from appraise.serving.streaming.calling import Calls, close_client
 from appraise.serving.streaming.failures import ClientsLostError
 from appraise.serving.streaming.health import HealthServer, Pulse
@@ -111,6 +111,48 @@ def test_a_consumer_that_does_not_know_where_to_begin_is_made_anew():
     reader = Reader(_Misled(), "requests", partition=0)
     with pytest.raises(ClientsLostError, match="committed offsets"):
         reader.take(10, 0.1)
+
+
+class _Unsettled:
+    """A consumer whose last offset belongs to a transaction that ends after `looks` questions, if ever."""
+
+    def __init__(self, looks):
+        self.looks = looks
+        self.sought = []
+
+    def assign(self, _places):
+        pass
+
+    def committed(self, places, timeout):
+        assert timeout > 0
+        self.looks -= 1
+        place = TopicPartition("requests", places[0].partition, 17)
+        return [_Refused(place) if self.looks >= 0 else place]
+
+    def seek(self, place):
+        self.sought.append(place.offset)
+
+
+class _Refused:
+    """What is said of a partition whose offset cannot be told now."""
+
+    error = KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT, "there are unstable offsets")
+    offset = OFFSET_INVALID
+
+    def __init__(self, place):
+        self.partition = place.partition
+
+
+def test_an_offset_that_cannot_be_told_now_is_asked_for_again_and_never_taken_for_none(monkeypatch):
+    consumer = _Unsettled(looks=3)
+    Reader(consumer, "requests", partition=0).rewind()
+    assert consumer.sought == [17]
+
+    monkeypatch.setattr(reading, "_ASK_SECONDS", 0.2)
+    never = _Unsettled(looks=1000)
+    with pytest.raises(ClientsLostError, match="unstable offsets"):
+        Reader(never, "requests", partition=0).rewind()
+    assert never.sought == []
 
 
 def test_a_champion_that_somebody_else_learnt_of_is_taken_up(scoring_home, eventually, tmp_path):

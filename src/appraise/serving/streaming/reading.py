@@ -214,8 +214,17 @@ class Reader:
     def _committed(self, numbers: Sequence[int]) -> dict[int, int]:
         if self._positions is not None:
             return self._positions(numbers)
-        found = self._consumer.committed(self._places(), timeout=_ASK_SECONDS)
-        return {place.partition: place.offset for place in found if place.error is None and place.offset >= 0}
+        deadline = time.monotonic() + _ASK_SECONDS
+        while True:
+            found = self._consumer.committed(self._places(), timeout=_ASK_SECONDS)
+            refused = next((place.error for place in found if place.error is not None), None)
+            if refused is None:
+                return {place.partition: place.offset for place in found if place.offset >= 0}
+            # As where the transaction of an offset has not ended yet. It is not the same as that none is committed: a
+            # partition that was read from its beginning for it would be answered twice.
+            if time.monotonic() > deadline:
+                raise ClientsLostError(f"the committed offsets: {refused.str()}", refused)
+            time.sleep(_PAUSE_SECONDS)
 
     def _starts(self, numbers: Sequence[int]) -> list[TopicPartition]:
         """Where partitions begin that were just assigned."""
