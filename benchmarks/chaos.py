@@ -266,8 +266,7 @@ def _await_end(kafka: KafkaConfig, topics: Topics, crew: Crew, last: float) -> f
             found = next(iter(admin.list_consumer_group_offsets(asked).values())).result().topic_partitions
         except KafkaException as error:
             # As where the coordinator loads its group again after the broker was killed.
-            if not error.args[0].retriable():
-                raise
+            say(f"the committed offsets cannot be told yet: {error.args[0].str()}")
         else:
             if all(one.offset >= ends[one.partition] for one in found):
                 return time.monotonic() - last
