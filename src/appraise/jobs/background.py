@@ -126,6 +126,7 @@ class Background:
         """
         found = self.running()
         if found is None:
+            self._reap()
             return True
         for sig, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, _KILL_SECONDS)):
             try:
@@ -144,6 +145,17 @@ class Background:
             else:
                 return sig is signal.SIGTERM
         raise ServiceError(f"the {self._name} (process {found.pid}) does not end", hint="see what it waits for")
+
+    def _reap(self) -> None:
+        """Take note of the end of a child that somebody else has ended, or it would stay as a zombie."""
+        if self._process is not None:
+            try:
+                self._process.wait(_KILL_SECONDS)
+            except subprocess.TimeoutExpired as error:
+                raise ServiceError(
+                    f"the {self._name} (process {self._process.pid}) has given up its lock and does not end",
+                    hint="see what it waits for",
+                ) from error
 
     def last_words(self) -> str:
         """The last lines of its log."""

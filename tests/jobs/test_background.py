@@ -1,0 +1,34 @@
+"""A process in the background, when somebody else ends it."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from tests.waiting import until
+
+from appraise.jobs.background import Background
+
+SLEEPS = [sys.executable, "-c", "import time; time.sleep(60)"]
+
+
+def test_a_child_that_somebody_else_has_ended_is_no_zombie_after_stop(tmp_path):
+    started = Background(tmp_path, "sleeper")
+    found = started.start(SLEEPS, fingerprint="x")
+    # Whoever finds it by its files may end it, and cannot wait for another's child.
+    elsewhere = Background(tmp_path, "sleeper")
+    assert elsewhere.running() == found
+    os.kill(found.pid, signal.SIGKILL)
+    until(lambda: elsewhere.running() is None)
+    assert Path(f"/proc/{found.pid}").exists()
+    assert started.stop(seconds=1.0)
+    assert not Path(f"/proc/{found.pid}").exists()
+
+
+def test_stop_ends_it_by_itself_and_again_does_nothing(tmp_path):
+    started = Background(tmp_path, "sleeper")
+    found = started.start(SLEEPS, fingerprint="x")
+    assert Background(tmp_path, "sleeper").running() == found
+    assert started.stop(seconds=10.0)
+    assert started.running() is None
+    assert started.stop(seconds=10.0)
