@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.serving.california import HOME
 
 from appraise.datasets.presets import find_spec
 from appraise.datasets.spec import Column, DatasetSpec, Rule
@@ -14,17 +15,6 @@ from appraise.features.vocabulary import Vocabulary
 from appraise.serving.decoding import UndecodableError, decode_object
 from appraise.serving.rowcodec import RowCodec
 from appraise.serving.rows import RowChecker
-
-HOME = {
-    "MedInc": 8.3252,
-    "HouseAge": 41,
-    "AveRooms": 6.984127,
-    "AveBedrms": 1.02381,
-    "Population": 322.0,
-    "AveOccup": 2.555556,
-    "Latitude": 37.88,
-    "Longitude": -122.23,
-}
 
 MIXED = DatasetSpec(
     name="mixed",
