@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +63,25 @@ def test_requests_sent_together_are_answered_in_their_order(server: Any, row: di
     answers = _answers(server.raw(b"".join((*requests, refused, last))))
     assert [status for status, _, _ in answers] == [200] * 12 + [422, 200]
     assert [answer["input_features"]["HouseAge"] for _, _, answer in answers[:12]] == list(range(1, 13))
+
+
+def test_thousands_sent_together_are_all_answered(
+    server: Any, row: dict[str, float], read_all: Callable[..., bytes]
+) -> None:
+    # More than is read at once, a batch of many reads in its middle, and its answers larger than what fits in between.
+    homes = [{**row, "HouseAge": float(1 + number % 50)} for number in range(3_000)]
+    requests = [_request(home, JSON_HEADER if number % 3 else LONG_WAY) for number, home in enumerate(homes)]
+    requests[1_500] = _request({"rows": homes[:2_000]}, JSON_HEADER, path="/predict/batch")
+    requests.append(_request(row, JSON_HEADER, CLOSE))
+    with server.connect() as client:
+        sender = threading.Thread(target=client.sendall, args=(b"".join(requests),))
+        sender.start()
+        answers = _answers(read_all(client))
+        sender.join()
+    assert [status for status, _, _ in answers] == [200] * 3_001
+    assert len(answers.pop(1_500)[2]["results"]) == 2_000
+    ages = [answer["input_features"]["HouseAge"] for _, _, answer in answers[:-1]]
+    assert ages == [home["HouseAge"] for home in homes[:1_500] + homes[1_501:]]
 
 
 def test_a_request_in_many_pieces_is_answered(

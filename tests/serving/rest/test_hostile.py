@@ -349,7 +349,6 @@ def _healthy(server, row) -> Iterator[list[tuple[int, float]]]:
 
 def _barrage(server, row) -> None:
     """Everything at once that hurt servers before."""
-    body = _text(row)
     for _ in range(20):
         with server.connect() as client:
             client.sendall(HEAD + b"Content-Length: 500\r\n\r\n{")
@@ -360,13 +359,26 @@ def _barrage(server, row) -> None:
         server.post("/predict", content=_text(row, Colour=json.dumps("x" * 100_000)), headers=JSON)
     server.post("/predict", content=b" " * 20_000_000, headers=JSON)
     server.post("/predict/batch", content=iter([b" " * 1_000_000] * 20), headers=JSON)
+    _ask_and_read_nothing(server, row)
+
+
+def _ask_and_read_nothing(server, row) -> None:
+    body = _text(row)
     with server.connect() as client:
-        # Asks again and again, and never reads an answer.
         client.settimeout(0.2)
         with contextlib.suppress(TimeoutError):
             for _ in range(1000):
                 client.sendall((HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body) * 100)
             raise AssertionError("the server took 100,000 requests of a client that reads no answer")
+
+
+def test_requests_of_a_client_that_reads_no_answer_do_not_fill_the_memory(serve, home, row):
+    server = serve(home)
+    assert server.post("/predict", json=row).status_code == 200
+    before = server.memory()
+    for _ in range(3):
+        _ask_and_read_nothing(server, row)
+        assert server.memory() - before < 20_000_000
 
 
 def test_a_barrage_leaves_memory_flat_and_a_healthy_client_unhurt(server, row):
@@ -378,7 +390,7 @@ def test_a_barrage_leaves_memory_flat_and_a_healthy_client_unhurt(server, row):
             sizes.append(server.memory())
         return max(sizes)
 
-    before = most_memory()
+    before = server.memory()
     with _healthy(server, row) as seen:
         after = most_memory()
     assert after - before < 40_000_000

@@ -6,10 +6,13 @@ clients, which spares a timer a request, and single predict requests are answere
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, cast
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -43,6 +46,7 @@ class PredictProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """A client came: its first request is on its way."""
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
         self.since = self.loop.time()
         if len(self.connections) > self._most_connections:
             self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "more clients are connected than this server takes")
@@ -125,10 +129,10 @@ class PredictProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         else:
+            self.flow.resume_reading()
             self.idle_since = self.loop.time()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  what uvicorn says of it is not a sentence of ours
@@ -152,6 +156,23 @@ class PredictProtocol(HttpToolsProtocol):
                 % (reply.status, status.phrase.encode(), reply.media_type, len(reply.body), reply.body)
             )
         self.transport.close()
+
+
+class _Flow(FlowControl):
+    """Reads nothing while requests of the connection wait for their turn.
+
+    All of a request has come when another waits behind it, and yet uvicorn reads on at every answer: who sends without
+    end and reads no answer would fill the memory.
+    """
+
+    def __init__(self, transport: asyncio.Transport, waiting: Collection[object]) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        """Read on, where nothing waits."""
+        if not self._waiting:
+            super().resume_reading()
 
 
 class _Unheard:
