@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from appraise.jobs.kafka.finding import KafkaPlan
     from appraise.jobs.keys import KeyPlace
     from appraise.jobs.scoring import ScoringPlan
-    from appraise.jobs.serve import ServePlan
+    from appraise.jobs.serving.plan import ServePlan
     from appraise.jobs.up import UpPlan
     from appraise.jobs.workspace import Workspace
     from appraise.serving.streaming.clients import KafkaConfig
@@ -148,7 +148,7 @@ def build_serve_plan(settings: Settings, *, names: tuple[str, ...] = (), insecur
         insecure: serve other machines without keys.
     """
     # Not `Workspace`: what trains takes long to import, and a server should start soon.
-    from appraise.jobs.serve import ServePlan
+    from appraise.jobs.serving.plan import ServePlan
     from appraise.serving.rest.limits import Limits
     from appraise.serving.stored import FeatureAges
 

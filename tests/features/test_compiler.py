@@ -24,5 +24,5 @@ def test_kernels_run_without_scipy_and_scipy_can_be_had_after_all() -> None:
 
 def test_a_process_that_serves_imports_no_scipy_and_no_library_that_trains() -> None:
     heavy = "scipy.stats", "scipy.optimize", "scipy.linalg", "catboost", "lightgbm", "xgboost", "sklearn", "polars"
-    program = f"import sys, appraise.jobs.serve\nassert not set({heavy!r}) & set(sys.modules)"
+    program = f"import sys, appraise.jobs.serving.serve\nassert not set({heavy!r}) & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)

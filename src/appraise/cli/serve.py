@@ -13,7 +13,7 @@ from appraise.cli.terminal import show
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from appraise.jobs.serve import Serving
+    from appraise.jobs.serving.plan import Serving
 
 EXAMPLES = """\
 appraise serve
@@ -60,7 +60,7 @@ def serve(
     Ctrl-C let requests that have begun finish.
     """
     from appraise.bootstrap import build_serve_plan
-    from appraise.jobs.serve import serve as job
+    from appraise.jobs.serving.serve import serve as job
 
     session: Session = context.obj
     settings = session.settings({"serve.host": host, "serve.port": port, "serve.workers": workers})

@@ -16,7 +16,7 @@ import msgspec
 from appraise.errors import ServiceError
 from appraise.jobs.background import Background, Running
 from appraise.jobs.progress import Progress
-from appraise.jobs.serve import listening
+from appraise.jobs.serving.address import listening
 from appraise.serving.keys import SCOPES, KeyFile
 
 State = Literal["started", "restarted", "running"]

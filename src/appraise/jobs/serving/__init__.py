@@ -1,0 +1,1 @@
+"""Serving registered models over REST, by one process or several."""

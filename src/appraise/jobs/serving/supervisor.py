@@ -1,0 +1,112 @@
+"""Several processes that serve one address: started, started anew, and ended together."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+
+from appraise import logs
+from appraise.errors import RegistryError, UnknownModelError
+from appraise.jobs.serving.plan import ServePlan, Serving
+from appraise.jobs.serving.worker import work
+from appraise.serving.rest.crew import Crew
+from appraise.serving.source import RegistrySource
+
+_log = logs.get_logger(__name__)
+
+#: A worker that ends sooner than this after its start was not able to work.
+_SOON_SECONDS = 5.0
+_MOST_FALSE_STARTS = 3
+
+
+class Supervisor:
+    """Starts workers, starts those that end anew, and ends them together."""
+
+    def __init__(self, plan: ServePlan, listener: socket.socket, url: str, announce: Callable[[Serving], None]) -> None:
+        self._plan = plan
+        self._listener = listener
+        self._url = url
+        self._announce = announce
+        self._folder = plan.home / "run" / f"serve-{os.getpid()}"
+        self._workers: dict[int, SpawnProcess] = {}
+        self._started: dict[int, float] = {}
+        self._false_starts = 0
+        self._ending = False
+
+    def run(self) -> None:
+        """Serve until a signal."""
+        source = RegistrySource(self._plan.registry)
+        names = self._plan.names
+        versions = source.remembered(names)
+        cached = bool(versions) and set(names) <= {known.name for known in versions}
+        if not cached:
+            versions = source.ask(names)
+            if not versions:
+                raise UnknownModelError("no model is registered", hint="train one first: appraise train bayside")
+        self._folder.mkdir(parents=True)
+        before = {sig: signal.signal(sig, self._end) for sig in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            Crew(self._folder).publish(versions)
+            for index in range(self._plan.workers):
+                self._start(index, ask_registry=cached and index == 0)
+            self._await_workers()
+            models = {known.name: known.version for known in versions if "champion" in known.aliases}
+            default = names[0] if names else next(iter(models)) if len(models) == 1 else None
+            if not self._ending:
+                self._announce(Serving(self._url, models, default, self._plan.workers, bool(self._plan.keys.read())))
+            self._watch()
+        finally:
+            self._stop()
+            for sig, handler in before.items():
+                signal.signal(sig, handler)
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self, index: int, *, ask_registry: bool = False) -> None:
+        worker = multiprocessing.get_context("spawn").Process(
+            target=work,
+            args=(self._plan, self._listener, self._folder, os.getpid(), ask_registry),
+            name=f"appraise-worker-{index}",
+        )
+        worker.start()
+        self._workers[index] = worker
+        self._started[index] = time.monotonic()
+
+    def _await_workers(self) -> None:
+        while len(list(self._folder.glob("worker-*.json"))) < self._plan.workers and not self._ending:
+            if wait([worker.sentinel for worker in self._workers.values()], timeout=0.05):
+                raise RegistryError("a worker could not start", hint="its reason is in the log above")
+
+    def _watch(self) -> None:
+        while not self._ending:
+            wait([worker.sentinel for worker in self._workers.values()], timeout=0.5)
+            for index, worker in list(self._workers.items()):
+                if worker.is_alive() or self._ending:
+                    continue
+                soon = time.monotonic() - self._started[index] < _SOON_SECONDS
+                self._false_starts = self._false_starts + 1 if soon else 0
+                _log.error("a worker ended and is started anew", worker=worker.name, exit_code=worker.exitcode)
+                if self._false_starts >= _MOST_FALSE_STARTS:
+                    raise RegistryError("workers end as soon as they start", hint="their reason is in the log above")
+                self._start(index)
+
+    def _end(self, _signal: int, _frame: FrameType | None) -> None:
+        self._ending = True
+
+    def _stop(self) -> None:
+        for worker in self._workers.values():
+            if worker.is_alive():
+                worker.terminate()
+        deadline = time.monotonic() + self._plan.drain_seconds + self._plan.finish_seconds + 5.0
+        for worker in self._workers.values():
+            worker.join(max(0.0, deadline - time.monotonic()))
+            if worker.is_alive():
+                worker.kill()
+                worker.join()
