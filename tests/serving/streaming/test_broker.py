@@ -97,6 +97,18 @@ def test_a_broker_that_cannot_start_says_why_in_its_own_words(broker, tmp_path):
     assert local.stop() is False
 
 
+@pytest.mark.parametrize(("stated", "named"), [("", "4.3.0"), ("appraise.kafka.version=10.0.1\n", "10.0.1")])
+def test_data_of_a_later_kafka_are_left_alone(broker, tmp_path, stated, named):
+    local = LocalBroker(tmp_path / "kafka")
+    (local.folder / "data").mkdir(parents=True)
+    (local.folder / "data" / "meta.properties").write_text("version=1\n")
+    (local.folder / "server.properties").write_text(f"appraise.port=9092\n{stated}")
+    with pytest.raises(ServiceError, match=f"holds data of Apache Kafka {named}, which") as caught:
+        local.start()
+    assert "begins with no topics" in caught.value.hint
+    assert (local.folder / "data" / "meta.properties").exists()
+
+
 def test_a_port_that_is_taken_is_named(broker, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -123,7 +135,7 @@ def test_jars_that_are_not_those_that_were_locked_are_not_used(tmp_path, monkeyp
     maven.write_text(
         "#!/bin/sh\n"
         'for word in "$@"; do case $word in -DoutputDirectory=*) folder=${word#*=};; esac; done\n'
-        'mkdir -p "$folder" && echo other > "$folder/kafka-clients-4.3.0.jar"\n'
+        'mkdir -p "$folder" && echo other > "$folder/kafka-clients-4.2.1.jar"\n'
     )
     maven.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
@@ -140,10 +152,10 @@ def test_an_altered_jar_is_noticed(broker, tmp_path):
         (folder / jar.name).symlink_to(jar)
     locked = jars.locked_hashes()
     assert jars._differences(folder, locked) == set()
-    (folder / "kafka-clients-4.3.0.jar").unlink()
-    (folder / "kafka-clients-4.3.0.jar").write_bytes(b"other")
+    (folder / "kafka-clients-4.2.1.jar").unlink()
+    (folder / "kafka-clients-4.2.1.jar").write_bytes(b"other")
     (folder / "more.jar").write_bytes(b"")
-    assert jars._differences(folder, locked) == {"kafka-clients-4.3.0.jar", "more.jar"}
+    assert jars._differences(folder, locked) == {"kafka-clients-4.2.1.jar", "more.jar"}
 
 
 @pytest.mark.parametrize(

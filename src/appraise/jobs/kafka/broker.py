@@ -25,7 +25,7 @@ from pathlib import Path
 
 from appraise.errors import OutputError, ServiceError, SettingsError, StreamError
 from appraise.jobs.background import Background
-from appraise.jobs.kafka.jars import cache_folder, fetch_jars, find_java
+from appraise.jobs.kafka.jars import KAFKA_VERSION, cache_folder, fetch_jars, find_java
 from appraise.jobs.progress import Progress, SilentProgress
 from appraise.serving.streaming.clients import KafkaConfig, metadata_of
 
@@ -39,7 +39,9 @@ _KILL_SECONDS = 10.0
 _PAUSE_SECONDS = 0.1
 _FORMAT_SECONDS = 60.0
 #: Properties of ours, which Kafka does not read.
-_PORT, _CONTROLLER_PORT = "appraise.port", "appraise.controller.port"
+_PORT, _CONTROLLER_PORT, _VERSION = "appraise.port", "appraise.controller.port", "appraise.kafka.version"
+#: The version of a folder that does not say its own.
+_UNSTATED_VERSION = "4.3.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +100,14 @@ class LocalBroker:
 
         Raises:
             MissingProgramError: Java or Maven.
-            ServiceError: it runs already, or does not start; its own words are in the message.
+            ServiceError: it runs already, its data are of a later Kafka, or it does not start; its own words are in the
+                message.
             SettingsError: the port is taken.
             OutputError: its folder cannot be written.
         """
         if self._process.running() is not None:
             raise ServiceError("the broker runs already", hint="appraise kafka status shows where")
+        self._check_version()
         java = find_java()
         jars = fetch_jars(cache_folder(), progress or SilentProgress())
         ports = self._choose_ports(port)
@@ -111,7 +115,7 @@ class LocalBroker:
         command = [java, f"-Xmx{heap_mb}m", f"-Xms{min(heap_mb, 256)}m", "-XX:+ExitOnOutOfMemoryError", *_FLAGS]
         command += [f"-XX:ErrorFile={self.folder / 'crash.log'}", f"-Dlog4j2.configurationFile={self._log_settings()}"]
         command += ["-cp", f"{jars}/*"]
-        if not (self.folder / "data" / "meta.properties").exists():
+        if not self._formatted():
             self._format(command)
         fingerprint = hashlib.sha256("\n".join(command).encode()).hexdigest()
         self._process.start([*command, "kafka.Kafka", str(self._properties)], fingerprint=fingerprint)
@@ -139,6 +143,20 @@ class LocalBroker:
                 raise ServiceError(f"the broker (process {found.pid}) does not end", hint="see what it waits for")
             time.sleep(_PAUSE_SECONDS)
 
+    def _formatted(self) -> bool:
+        return (self.folder / "data" / "meta.properties").exists()
+
+    def _check_version(self) -> None:
+        """Kafka reads what an earlier one wrote, and ends with a stack trace at what a later one wrote."""
+        if not self._formatted():
+            return
+        wrote = self._stated().get(_VERSION, _UNSTATED_VERSION)
+        if _numbers(wrote) > _numbers(KAFKA_VERSION):
+            raise ServiceError(
+                f"{self.folder} holds data of Apache Kafka {wrote}, which {KAFKA_VERSION} cannot read",
+                hint="move the folder away, or choose another --home: the broker then begins with no topics",
+            )
+
     def _choose_ports(self, wanted: int | None) -> tuple[int, int]:
         """Ports of clients and of the controller."""
         before = self._ports()
@@ -155,18 +173,21 @@ class LocalBroker:
 
     def _ports(self) -> dict[str, int]:
         """The ports of the last start."""
+        return {name: int(value) for name, value in self._stated().items() if name in (_PORT, _CONTROLLER_PORT)}
+
+    def _stated(self) -> dict[str, str]:
+        """The properties of the last start."""
         try:
             lines = self._properties.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return {}
-        pairs = (line.partition("=") for line in lines)
-        return {name: int(value) for name, _, value in pairs if name in (_PORT, _CONTROLLER_PORT)}
+        return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
     def _write_properties(self, ports: tuple[int, int], more: Mapping[str, str]) -> None:
         port, controller = ports
         text = _PROPERTIES.format(host=_HOST, port=port, controller=controller, data=self.folder / "data")
         values = dict(line.split("=", 1) for line in text.splitlines()) | dict(more)
-        values |= {_PORT: str(port), _CONTROLLER_PORT: str(controller)}
+        values |= {_PORT: str(port), _CONTROLLER_PORT: str(controller), _VERSION: KAFKA_VERSION}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._properties.touch(mode=0o600)
@@ -235,6 +256,10 @@ def _bound(port: int, *, fallback: bool = False) -> socket.socket:
             return _bound(0)
         raise
     return listener
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
 
 
 def _last(*texts: str) -> str:
