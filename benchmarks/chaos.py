@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -207,6 +208,9 @@ def run_seed(
     answers, aborted = _read_answers(kafka, topics)
     wanted = set(driver.acknowledged)
     asked = _requests(kafka, topics)
+    missing = sorted(place for places in asked.values() for place in places - answers.keys())
+    if missing:
+        say(f"of {topics.requests} these were never answered, by partition and offset: {missing[:20]}")
     return Outcome(
         seed=seed,
         acknowledged=len(wanted),
@@ -339,21 +343,26 @@ def main() -> None:
     options.add_argument("--mutants", action="store_true", help="break the workers on purpose too: that must be found")
     args = options.parse_args()
     outcomes, missed = [], []
-    with tempfile.TemporaryDirectory(prefix="appraise-chaos-") as name:
-        folder = Path(name)
-        broker = LocalBroker(folder / "kafka")
-        try:
-            for seed in range(args.first, args.first + args.seeds):
-                one = run_seed(seed, broker, folder, plan(seed, args.rounds), rate=args.rate)
-                say(f"seed {seed}: {'exactly once' if one.exactly_once else 'NOT exactly once'}: {one}")
-                outcomes.append(one)
-            for mutant in MUTANTS if args.mutants else ():
-                one = run_seed(-1, broker, folder, ["dies at: committed"], rate=args.rate, mutant=mutant)
-                found = one.lost + one.repeated > 0
-                say(f"mutant {mutant!r}: {'found out' if found else 'NOT found out'}: {one}")
-                missed += [] if found else [mutant]
-        finally:
-            broker.stop()
+    folder = Path(tempfile.mkdtemp(prefix="appraise-chaos-"))
+    broker = LocalBroker(folder / "kafka")
+    clean = False
+    try:
+        for seed in range(args.first, args.first + args.seeds):
+            one = run_seed(seed, broker, folder, plan(seed, args.rounds), rate=args.rate)
+            say(f"seed {seed}: {'exactly once' if one.exactly_once else 'NOT exactly once'}: {one}")
+            outcomes.append(one)
+        clean = all(one.exactly_once for one in outcomes)
+        for mutant in MUTANTS if args.mutants else ():
+            one = run_seed(-1, broker, folder, ["dies at: committed"], rate=args.rate, mutant=mutant)
+            found = one.lost + one.repeated > 0
+            say(f"mutant {mutant!r}: {'found out' if found else 'NOT found out'}: {one}")
+            missed += [] if found else [mutant]
+    finally:
+        broker.stop()
+        if clean:
+            shutil.rmtree(folder)
+        else:
+            say(f"the broker's data and the workers' logs are kept in {folder}")
     behind = max((one.behind_seconds if one.behind_seconds is not None else LAG_SECONDS) for one in outcomes)
     figures = [
         Figure("appraise/seeds", len(outcomes), "runs"),

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,8 @@ def run_round(broker: LocalBroker, dice: random.Random) -> Round:
     for thread in ends:
         thread.join()
     broker.start()
-    _at_once([threading.Thread(target=party.return_anew, args=(group,)) for party in parties])
+    with ThreadPoolExecutor(PRODUCERS) as pool:
+        list(pool.map(lambda party: party.return_anew(group), parties))
     visible, stuck = _read_answers(stage)
     moved = _moved(stage, consumer)
     consumer.close()
@@ -164,13 +165,6 @@ def run_round(broker: LocalBroker, dice: random.Random) -> Round:
         torn += len(halves) == 2
         undone += (True in halves) if not party.commits else (party.confirmed and False in halves)
     return Round(ending, torn, undone, len(stuck))
-
-
-def _at_once(threads: Sequence[threading.Thread]) -> None:
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def _moved(stage: Stage, consumer: Any) -> set[int]:
