@@ -1,7 +1,11 @@
 """Symmetric trees as flat arrays answer as CatBoost does."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +112,49 @@ def test_trees_that_could_not_grow_deep(grow: Callable[..., Grown], rows: int) -
     _assert_equal(grow(X, y, depth=8), X)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 63, 64, 65, 128, 130, 256, 300])
+def test_more_trees_than_sums_of_digits_hold(grow: Callable[..., Grown]) -> None:
+    X, y = _sales(300)
+    trees, booster = grow(X, y, depth=2, iterations=1100, learning_rate=0.02)
+    assert trees.leaf.shape == (1100, 4)
+    _assert_equal((trees, booster), X)
+    assert trees.predict(X[:1]).tobytes() == trees.predict(X)[:1].tobytes()
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-250, 1e-9, 1e9, 1e300])
+def test_leaves_of_any_size(grow: Callable[..., Grown], scale: float) -> None:
+    X, y = _sales(100)
+    trees, booster = grow(X, y, iterations=5)
+    scaled = replace(trees, leaf=trees.leaf * scale, base=0.0)
+    expected = (booster.predict(X) - trees.base) * scale
+    np.testing.assert_allclose(scaled.predict(X), expected, rtol=1e-11, atol=1e-12 * scale)
+    unbounded = replace(trees, leaf=np.full_like(trees.leaf, np.inf))
+    assert np.isnan(unbounded.predict(X)).all()
+
+
+def test_a_processor_without_byte_permutes_says_the_same_to_the_bit(grow: Callable[..., Grown], tmp_path: Path) -> None:
+    X, y = _sales(300)
+    trees, _ = grow(X, y, depth=6)
+    state = trees.state()
+    np.savez(tmp_path / "trees.npz", asked=X, **state.arrays)
+    program = (
+        "import sys, numpy as np\n"
+        "from appraise.models.oblivious import can_permute\n"
+        "from appraise.models.symmetric import SymmetricTrees\n"
+        "from numba import njit\n"
+        "parts = dict(np.load(sys.argv[1]))\n"
+        "asked, base = parts.pop('asked'), float(sys.argv[2])\n"
+        "assert not njit(lambda: can_permute())()\n"
+        "sys.stdout.write(SymmetricTrees(**parts, base=base).predict(asked).tobytes().hex())\n"
+    )
+    environment = {**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path)}
+    said = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "trees.npz"), repr(state.data["base"])],
+        env=environment, capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    assert said.stdout == trees.predict(X).tobytes().hex()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 31, 32, 63, 64, 65, 128, 130, 256, 300])
 def test_a_single_row_equals_that_row_in_a_batch_to_the_bit(grow: Callable[..., Grown], rows: int) -> None:
     X, y = _sales(300)
     # One and two more trees than are added together.

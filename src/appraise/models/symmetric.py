@@ -1,37 +1,78 @@
 """Symmetric trees as flat arrays: every level of a tree asks one question, so a leaf's number is a few bits.
 
 Features are binned once a row (by counting the model's borders below the value); after that a thousand trees are byte
-comparisons. The compiler does both for a block of rows at a time.
+comparisons (`models.oblivious`). Leaves are added as whole numbers, of a unit that is 2**-48 of what the largest needs:
+as exact as sums in double precision, and the same to the bit in any order, for one row or many, on any processor.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from appraise.features.state import State
+from appraise.models.oblivious import BLOCK, predict_blocks, predict_rows
+from appraise.models.permutes import DIGIT_BITS, DIGITS, LEVELS, TOGETHER, digits_of
 
 #: Levels a tree may have: a leaf's number fits a byte.
 MAX_DEPTH = 8
 
-#: Rows evaluated together, and where there are many.
-_BLOCK, _WIDE_BLOCK = 64, 256
-
-#: Trees whose leaves are added in one pass over the rows of a wide block: each sum is read and written once for them.
-_TOGETHER = 4
-
 #: Fewer rows than this are quicker one by one.
 _LEAST_BLOCK = 4
 
-#: Bytes of a cache line. What is evaluated together lies in one, or each step would wait for two.
-_LINE = 64
-
 #: A bin above every border of a feature's at most 254: the question that nobody answers with yes.
 _NEVER = 255
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaves:
+    """Leaves as whole numbers.
+
+    Attributes:
+        unit: what one is worth.
+        least: the sum of the least leaves of all trees.
+        whole: (T, 2**D) how far each leaf is above the least one of its tree.
+        line, bound, tables: the trees in groups, as `permutes.add_group` takes them; empty where they are too deep.
+    """
+
+    unit: float
+    least: int
+    whole: NDArray[np.int64]
+    line: NDArray[np.int32]
+    bound: NDArray[np.uint8]
+    tables: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, feature: NDArray[np.int32], bound: NDArray[np.uint8], leaf: NDArray[np.float64]) -> Self:
+        """From the questions and leaves of `SymmetricTrees`."""
+        unit = _unit(leaf)
+        whole = np.rint(leaf / unit).astype(np.int64) if np.isfinite(unit) else np.zeros(leaf.shape, np.int64)
+        least = whole.min(axis=1, initial=0)
+        whole -= least[:, None]
+        trees, depth = feature.shape
+        if depth > LEVELS:
+            nothing = np.empty(0, np.uint8)
+            return cls(unit, int(least.sum()), whole, nothing.view(np.int32), nothing, nothing.reshape(0, 0, 0, 0))
+        filled = -(-trees // TOGETHER) * TOGETHER
+        line, above = np.zeros((filled, LEVELS), np.int32), np.full((filled, LEVELS), _NEVER, np.uint8)
+        line[:trees, :depth], above[:trees, :depth] = feature * BLOCK, bound
+        return cls(unit, int(least.sum()), whole, line.ravel(), above.ravel(), digits_of(whole))
+
+
+def _unit(leaf: NDArray[np.float64]) -> float:
+    """The least power of two by which no leaf, and no two of a tree apart, needs more digits than there are."""
+    largest = float(np.abs(leaf).max(initial=0.0))
+    if not math.isfinite(largest):
+        return math.nan
+    # Fewer bits where so many trees could add up to more than 64.
+    bits = min(DIGITS * DIGIT_BITS, 63 - len(leaf).bit_length())
+    # With room for what rounding adds.
+    _, exponent = math.frexp(1.0001 * largest)
+    return math.ldexp(1.0, max(exponent + 1 - bits, -1022)) if largest else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +98,22 @@ class SymmetricTrees:
     leaf: NDArray[np.float64]
     cover: NDArray[np.float64]
     base: float
+    _leaves: _Leaves = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Make whole numbers of the leaves."""
+        object.__setattr__(self, "_leaves", _Leaves.of(self.question_feature, self.question_bin, self.leaf))
 
     def predict(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum over the trees for each row of X (n, p), shape (n,)."""
-        out = np.zeros(len(X))
-        _evaluate(
-            self.column, self.border, self.first_border, self.question_feature, self.question_bin, self.leaf,
-            np.ascontiguousarray(X), out,
-        )  # fmt: skip
-        return out + self.base
+        leaves, out = self._leaves, np.empty(len(X))
+        trees = self.column, self.border, self.first_border, self.question_feature, self.question_bin, leaves.whole
+        worth = leaves.least, leaves.unit, self.base
+        if len(X) < _LEAST_BLOCK:
+            predict_rows(*trees, *worth, np.ascontiguousarray(X), out)
+        else:
+            predict_blocks(*trees, leaves.line, leaves.bound, leaves.tables, *worth, np.ascontiguousarray(X), out)
+        return out
 
     def state(self) -> State:
         """The arrays."""
@@ -114,129 +162,3 @@ class SymmetricTrees:
             cover=cover,
             base=float(bias[0]),
         )
-
-
-@njit(cache=True, nogil=True)
-def _evaluate(  # type: ignore[no-untyped-def]
-    column, border, first_border, question_feature, question_bin, leaf, X, out
-):
-    if X.shape[0] < _LEAST_BLOCK:
-        for row in range(X.shape[0]):
-            out[row] += _one_row(column, border, first_border, question_feature, question_bin, leaf, X[row])
-        return
-    if X.shape[0] > _BLOCK:
-        _evaluate_many(column, border, first_border, question_feature, question_bin, leaf, X, out)
-        return
-    trees, depth = question_feature.shape
-    bins = _aligned(column.shape[0] * _BLOCK).reshape(-1, _BLOCK)
-    values = _aligned(4 * _BLOCK).view(np.float32)
-    above = _aligned(4 * _BLOCK).view(np.int32)
-    number = _aligned(_BLOCK)
-    for start in range(0, X.shape[0], _BLOCK):
-        size = min(_BLOCK, X.shape[0] - start)
-        _count(column, border, first_border, X[start : start + size], values, above, bins)
-        for tree in range(trees):
-            for row in range(_BLOCK):
-                number[row] = 0
-            for level in range(depth):
-                line = bins[question_feature[tree, level]]
-                limit_bin = question_bin[tree, level]
-                bit = np.uint8(1 << level)
-                for row in range(_BLOCK):
-                    number[row] |= bit if line[row] > limit_bin else np.uint8(0)
-            leaves = leaf[tree]
-            for row in range(size):
-                out[start + row] += leaves[number[row]]
-
-
-@njit(cache=True, nogil=True)
-def _evaluate_many(  # type: ignore[no-untyped-def]
-    column, border, first_border, question_feature, question_bin, leaf, X, out
-):
-    trees, depth = question_feature.shape
-    bins = _aligned(column.shape[0] * _WIDE_BLOCK).reshape(-1, _WIDE_BLOCK)
-    values = _aligned(4 * _WIDE_BLOCK).view(np.float32)
-    above = _aligned(4 * _WIDE_BLOCK).view(np.int32)
-    numbers = _aligned(_TOGETHER * _WIDE_BLOCK).reshape(-1, _WIDE_BLOCK)
-    for start in range(0, X.shape[0], _WIDE_BLOCK):
-        size = min(_WIDE_BLOCK, X.shape[0] - start)
-        # Whole lines: rows beyond the last are whatever was there, and nobody reads what comes of them.
-        width = (size + _LINE - 1) // _LINE * _LINE
-        _count(column, border, first_border, X[start : start + size], values, above, bins)
-        sums = out[start : start + size]
-        for first in range(0, trees, _TOGETHER):
-            count = min(_TOGETHER, trees - first)
-            for place in range(count):
-                number = numbers[place]
-                for row in range(width):
-                    number[row] = 0
-                for level in range(depth):
-                    line = bins[question_feature[first + place, level]]
-                    limit_bin = question_bin[first + place, level]
-                    bit = np.uint8(1 << level)
-                    for row in range(width):
-                        number[row] |= bit if line[row] > limit_bin else np.uint8(0)
-            if count == _TOGETHER:
-                a, b, c, d = leaf[first], leaf[first + 1], leaf[first + 2], leaf[first + 3]
-                of_a, of_b, of_c, of_d = numbers[0], numbers[1], numbers[2], numbers[3]
-                for row in range(size):
-                    sums[row] = sums[row] + a[of_a[row]] + b[of_b[row]] + c[of_c[row]] + d[of_d[row]]
-            else:
-                for place in range(count):
-                    for row in range(size):
-                        sums[row] += leaf[first + place, numbers[place, row]]
-
-
-@njit(cache=True, nogil=True)
-def _aligned(size):  # type: ignore[no-untyped-def]
-    """Zeros, shape (size,), uint8, from the beginning of a cache line."""
-    room = np.zeros(size + _LINE, np.uint8)
-    first = -room.ctypes.data % _LINE
-    return room[first : first + size]
-
-
-@njit(cache=True, nogil=True)
-def _count(column, border, first_border, X, values, above, bins):  # type: ignore[no-untyped-def]
-    """The bins of rows: how many borders lie below each value; a missing one is above none.
-
-    Counting all borders beats a search by halving: that guesses wrong wherever one row differs from the one before.
-    """
-    width = bins.shape[1]
-    for feature in range(column.shape[0]):
-        for row in range(X.shape[0]):
-            values[row] = X[row, column[feature]]
-        above[:] = 0
-        first, stop = first_border[feature], first_border[feature + 1]
-        fours = first + (stop - first) // 4 * 4
-        for i in range(first, fours, 4):
-            a, b, c, d = border[i], border[i + 1], border[i + 2], border[i + 3]
-            for row in range(width):
-                value = values[row]
-                above[row] += (value > a) + (value > b) + (value > c) + (value > d)
-        for i in range(fours, stop):
-            limit = border[i]
-            for row in range(width):
-                above[row] += values[row] > limit
-        for row in range(width):
-            bins[feature, row] = above[row]
-
-
-@njit(cache=True, nogil=True)
-def _one_row(column, border, first_border, question_feature, question_bin, leaf, x):  # type: ignore[no-untyped-def]
-    """What the trees add up to for one row; the sum is in the same order as that of a block."""
-    features = column.shape[0]
-    trees, depth = question_feature.shape
-    bins = np.empty(features, np.uint8)
-    for feature in range(features):
-        value = np.float32(x[column[feature]])
-        above = 0
-        for i in range(first_border[feature], first_border[feature + 1]):
-            above += value > border[i]
-        bins[feature] = above
-    total = 0.0
-    for tree in range(trees):
-        position = 0
-        for level in range(depth):
-            position |= (bins[question_feature[tree, level]] > question_bin[tree, level]) << level
-        total += leaf[tree, position]
-    return total
