@@ -31,8 +31,8 @@ def test_a_segment_takes_what_it_has_room_for_and_the_next_one_goes_on():
     pending.follow(Link(), 100)
     for number in range(5):
         pending.add(b"x" * 40 + b"%d" % number)
-    assert pending.held_up
     first = pending.take()
+    assert pending.held_up
     pending.add(b"last")
     pending.frame_some()
     assert pending.take() is None
@@ -60,8 +60,36 @@ def test_what_could_not_be_written_comes_first_in_another_segment():
 def test_nothing_more_is_framed_for_a_segment_that_is_to_end():
     pending = Pending()
     pending.follow(Link(), 10_000)
-    pending.add(b"a")
+    for _ in range(64):
+        pending.add(b"a")
     pending.halt()
     pending.add(b"b")
-    assert bodies(pending.take()) == [b"a"]
+    assert bodies(pending.take()) == [b"a"] * 64
+    assert pending.take() is None
     assert pending.first(5) == [b"b"]
+
+
+def test_many_that_waited_for_a_segment_are_taken_some_at_a_time_and_in_order():
+    pending = Pending()
+    numbers = [b"%d" % number for number in range(1000)]
+    for number in numbers:
+        pending.add(number)
+    pending.follow(START, 1_000_000)
+    taken = []
+    while pending:
+        batch = pending.take()
+        assert pending.held_up == bool(pending)
+        taken.append(bodies(batch))
+    assert [body for some in taken for body in some] == numbers
+    assert max(map(len, taken)) < 300
+
+
+def test_a_few_that_came_while_others_were_written_wait_for_the_next_time():
+    pending = Pending()
+    pending.follow(START, 1_000_000)
+    for number in range(200):
+        pending.add(b"%d" % number)
+    first = pending.take()
+    pending.add(b"later")
+    assert not pending.held_up
+    assert bodies(first) + bodies(pending.take()) == [*(b"%d" % number for number in range(200)), b"later"]

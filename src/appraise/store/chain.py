@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import struct
+import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -103,21 +104,28 @@ class Framer:
         """The end of the chain with these frames."""
         return Link(self._position, self._previous)
 
-    def add(self, body: bytes) -> None:
-        """Frame a body."""
-        linked = _LINK.pack(self._position, self._previous) + body
-        self.data += _HEAD.pack(MAGIC, len(body), zlib.crc32(linked))
-        self.data += linked
-        self._previous = hashlib.sha256(linked).digest()
-        self._position += 1
-        self.count += 1
+    def extend(self, bodies: Iterable[bytes], room: int = sys.maxsize) -> int:
+        """Frame bodies until the frames take `room` bytes; returns how many were framed."""
+        data, position, previous = self.data, self._position, self._previous
+        done = 0
+        for body in bodies:
+            if len(data) >= room:
+                break
+            linked = _LINK.pack(position, previous) + body
+            data += _HEAD.pack(MAGIC, len(body), zlib.crc32(linked))
+            data += linked
+            previous = hashlib.sha256(linked).digest()
+            position += 1
+            done += 1
+        self._position, self._previous = position, previous
+        self.count += done
+        return done
 
 
 def framed(bodies: Iterable[bytes], link: Link) -> tuple[bytes, Link]:
     """Frames for bodies that follow a chain's end, as one piece, and the end that the chain has then."""
     framer = Framer(link)
-    for body in bodies:
-        framer.add(body)
+    framer.extend(bodies)
     return bytes(framer.data), framer.link
 
 

@@ -122,6 +122,8 @@ class PredictionLog:
         self._idle = self._write_ended = False
         self._taken = self._written = self._durable = 0
         self._taken_bytes = self._written_bytes = self._durable_bytes = 0
+        # What may have been handed over before something is refused.
+        self._most, self._most_bytes = plan.queue, plan.queue_bytes
         self._refused = self._withdrawn = self._withdrawn_told = self._failures = 0
         self._trouble: str | None = None
         self._listeners: list[Listener] = []
@@ -140,17 +142,15 @@ class PredictionLog:
             LogFullError: too many wait already.
         """
         with self._lock:
-            depth, size = self._taken - self._durable, self._taken_bytes - self._durable_bytes
-            if depth >= self.plan.queue or size >= self.plan.queue_bytes or self._stop.is_set():
+            if self._taken >= self._most or self._taken_bytes >= self._most_bytes:
                 raise LogFullError(
-                    f"{depth:,} predictions wait to be logged already"
+                    f"{self._taken - self._durable:,} predictions wait to be logged already"
                     + (f", and the log cannot be written: {self._trouble}" if self._trouble else ""),
                     hint="try again in a few seconds",
                 )
             self._pending.add(body)
             self._taken_bytes += len(body)
-            self._taken += 1
-            number = self._taken
+            self._taken = number = self._taken + 1
             if self._idle:
                 self._idle = False
                 self._wake.set()
@@ -224,7 +224,9 @@ class PredictionLog:
         Returns:
             How many records could not be written in time. They are lost, and the program's own log says so.
         """
-        self._stop.set()
+        with self._lock:
+            self._stop.set()
+            self._most = 0
         self._wake.set()
         self._hurry.set()
         deadline = time.monotonic() + seconds
@@ -339,6 +341,8 @@ class PredictionLog:
             reason = self._sync()
             with self._changed:
                 self._durable, self._durable_bytes = target, size
+                if not self._stop.is_set():
+                    self._most, self._most_bytes = target + self.plan.queue, size + self.plan.queue_bytes
                 self._tell(first, target, reason)
                 self._changed.notify_all()
             if self.plan.mode == "async" and not self._stop.is_set():
