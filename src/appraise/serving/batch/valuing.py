@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from appraise.datasets.checks import Bounds, widened
@@ -18,6 +18,7 @@ from appraise.datasets.loading import canonical, typed_column
 from appraise.datasets.prepare import clean
 from appraise.datasets.rejects import Sifted
 from appraise.datasets.spec import DatasetSpec
+from appraise.serving.batch.arrays import numbers, repeated, texts
 from appraise.serving.batch.layout import Layout
 from appraise.serving.batch.reading import Unit
 from appraise.serving.predictor import Estimates, Predictor
@@ -66,15 +67,17 @@ class Valuer:
         return columns
 
     def _added(self, rows: Sifted, estimates: Estimates, count: int) -> list[pa.Array[Any]]:
-        refused = np.ones(count, np.bool_)
-        refused[rows.position] = False
+        known = None
+        if len(rows.position) < count:
+            known = np.zeros(count, np.bool_)
+            known[rows.position] = True
 
         def spread(values: NDArray[np.float64]) -> pa.Array[Any]:
-            if len(values) == count:
-                return pa.array(values)
+            if known is None:
+                return numbers(values)
             wide = np.zeros(count)
             wide[rows.position] = values
-            return pa.array(wide, mask=refused)
+            return numbers(wide, known)
 
         return [
             spread(estimates.estimate),
@@ -82,21 +85,14 @@ class Valuer:
             spread(estimates.upper),
             spread(estimates.confidence),
             self._warnings(rows, estimates, count),
-            self._versions(refused),
-            _texts(rows.rejected["position"].to_numpy(), rows.rejected["reason"].to_list(), count),
+            repeated(self._version, count, known),
+            texts(rows.rejected["position"].to_numpy(), rows.rejected["reason"].to_list(), count),
         ]
 
-    def _versions(self, refused: NDArray[np.bool_]) -> pa.Array[Any]:
-        version = pa.scalar(self._version, pa.string())
-        if not refused.any():
-            return pa.repeat(version, len(refused))
-        versions: pa.Array[Any] = pc.if_else(pa.array(refused), pa.scalar(None, pa.string()), version)
-        return versions
-
     def _warnings(self, rows: Sifted, estimates: Estimates, count: int) -> pa.Array[Any]:
-        told = [(place, "; ".join(entries)) for place, entries in enumerate(estimates.warnings) if entries]
-        places = rows.position[[place for place, _ in told]]
-        return _texts(places, [text for _, text in told], count)
+        # Most rows have none: a loop over all of them in Python would take as long as their features.
+        told = list(compress(range(len(estimates)), estimates.warnings))
+        return texts(rows.position[told], ["; ".join(estimates.warnings[place]) for place in told], count)
 
 
 def usual_places(predictor: Predictor) -> Mapping[str, Bounds] | None:
@@ -119,15 +115,6 @@ def _typed(spec: DatasetSpec, header: str, unit: Unit, frame: pl.DataFrame) -> p
     if column.role == "target":
         values = typed_column(pl.Series(unit.table.column(header)), column, spec)[0]
     return pa.chunked_array([values.to_arrow()])
-
-
-def _texts(places: NDArray[Any], texts: list[str], count: int) -> pa.Array[Any]:
-    """A column with these texts in these places, null elsewhere."""
-    if not len(places):
-        return pa.nulls(count, pa.string())
-    wide = np.full(count, None, object)
-    wide[places] = texts
-    return pa.array(wide, type=pa.string())
 
 
 def _with_broken(table: pa.Table, unit: Unit) -> pa.Table:
