@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from appraise.serving.streaming.lives import WorkerLimits
     from appraise.serving.streaming.topics import Topics
     from appraise.store.database import Database
-    from appraise.store.log import LogPlan
+    from appraise.store.logplan import LogPlan
 
 #: What a service that runs takes no part in.
 _NOT_SERVED = {"data_dir", "market", "memory_limit", "seed", "train"}
@@ -98,7 +98,7 @@ def build_topics(settings: Settings) -> Topics:
 
 def build_log_plan(settings: Settings) -> LogPlan:
     """How served estimates are recorded."""
-    from appraise.store.log import LogPlan
+    from appraise.store.logplan import LogPlan
 
     log = settings.prediction_log
     return LogPlan(

@@ -10,7 +10,8 @@ import uuid
 import polars as pl
 import pytest
 
-from appraise.store.log import LogPlan, PredictionLog
+from appraise.store.log import PredictionLog
+from appraise.store.logplan import LogPlan
 from appraise.store.records import Served, ServedInterval
 from appraise.store.segments import SpoolFolder
 

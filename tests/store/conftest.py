@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from tests.waiting import until
 
-from appraise.store.log import LogPlan, PredictionLog
+from appraise.store.log import PredictionLog
+from appraise.store.logplan import LogPlan
 from appraise.store.records import Served, ServedInterval
 
 

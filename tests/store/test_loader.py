@@ -13,7 +13,8 @@ from appraise.store.chain import Frame, scan
 from appraise.store.database import Database, DatabaseOptions
 from appraise.store.leadership import read_status
 from appraise.store.loader import Loader
-from appraise.store.log import LogPlan, PredictionLog
+from appraise.store.log import PredictionLog
+from appraise.store.logplan import LogPlan
 from appraise.store.predictions import find_in_database, find_in_spool, latest
 from appraise.store.records import record_bytes
 from appraise.store.segments import SpoolFolder

@@ -16,10 +16,12 @@ from tests.waiting import until
 
 from appraise.errors import LogError, LogFullError
 from appraise.store.chain import Damage, Frame, scan
+from appraise.store.files import writer_lives
 from appraise.store.headers import read_header, read_seal, seal_of
-from appraise.store.log import LogPlan, PredictionLog
+from appraise.store.log import PredictionLog
+from appraise.store.logplan import LogPlan
 from appraise.store.records import Served, ServedInterval, read_record, record_bytes
-from appraise.store.segments import SpoolFolder, writer_lives
+from appraise.store.segments import SpoolFolder
 
 SPAWN = multiprocessing.get_context("spawn")
 

@@ -9,7 +9,8 @@ from sqlalchemy import text
 from appraise.store.chain import Frame, Link, framed, scan
 from appraise.store.database import Database, DatabaseOptions
 from appraise.store.loader import Loader
-from appraise.store.log import LogPlan, PredictionLog
+from appraise.store.log import PredictionLog
+from appraise.store.logplan import LogPlan
 from appraise.store.predictions import stream
 from appraise.store.records import read_record, record_bytes
 from appraise.store.segments import SpoolFolder

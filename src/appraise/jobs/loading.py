@@ -15,7 +15,7 @@ from appraise.errors import StoreError
 from appraise.jobs.beside import follow, run_process, working
 from appraise.store.database import Database
 from appraise.store.loader import Loader
-from appraise.store.log import LogPlan
+from appraise.store.logplan import LogPlan
 
 _log = logs.get_logger(__name__)
 

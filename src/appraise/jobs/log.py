@@ -17,7 +17,7 @@ from appraise.store.backlog import Backlog, read_backlog
 from appraise.store.database import Database
 from appraise.store.leadership import leadership
 from appraise.store.loader import Loader
-from appraise.store.log import LogPlan
+from appraise.store.logplan import LogPlan
 from appraise.store.predictions import count_since, stream
 from appraise.store.rows import COLUMNS, row_of
 from appraise.store.verify import verify, verify_export

@@ -25,7 +25,8 @@ from appraise.serving.streaming.slots import hold_slot
 from appraise.serving.streaming.supervising import Supervisor
 from appraise.serving.streaming.tally import Tally
 from appraise.serving.streaming.topics import Topics
-from appraise.store.log import LogPlan, PredictionLog
+from appraise.store.log import PredictionLog
+from appraise.store.logplan import LogPlan
 
 #: New objects between two looks for garbage: a batch makes some ten for each message, and none of them is any.
 _GARBAGE_THRESHOLD = 100_000

@@ -1,8 +1,8 @@
 """`PredictionLog`: takes records from whoever serves estimates, and has them in the spool within a set time.
 
-Handing a record over frames it. One thread writes what has gathered, so that a process that is killed loses no more
-than what came since; another has the disk confirm it (group commit), so that a slow disk holds no writing up. What is
-not on the disk yet is bounded: beyond it `append` refuses, and never drops.
+One thread writes what has gathered, so that a process that is killed loses no more than what came since; another has
+the disk confirm it (group commit), so that a slow disk holds no writing up. What is not on the disk yet is bounded:
+beyond it `append` refuses, and never drops.
 """
 
 from __future__ import annotations
@@ -10,87 +10,23 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from collections.abc import Iterable
 
 from appraise.errors import LogError, LogFullError
 from appraise.logs import get_logger
+from appraise.store.current import CurrentSegment
+from appraise.store.logplan import Listener, LogPlan, LogState
 from appraise.store.pending import Batch, Pending
 from appraise.store.records import Served, read_record, record_bytes
-from appraise.store.segments import SegmentWriter, SpoolFolder
+from appraise.store.segments import SpoolFolder
 
 _log = get_logger(__name__)
-
-Mode = Literal["async", "sync", "off"]
 
 _RETRY_SECONDS = 0.5
 #: Groups that are written, in mode `async`, for each time that the disk is asked to confirm: it takes a fraction of a
 #: millisecond of the processor each time, whatever there is to confirm.
 _GROUPS_CONFIRMED = 4
 _NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT))
-
-
-@dataclass(frozen=True, slots=True)
-class LogPlan:
-    """How predictions are logged.
-
-    Attributes:
-        folder: the spool.
-        mode: `async` answers at once, `sync` when the record is on the disk, `off` logs nothing.
-        commit_seconds: longest time in which records gather before they are written.
-        queue: records that may wait to be on the disk at a time, in one process.
-        queue_bytes: bytes of them.
-        wait_seconds: how long a request waits for room before it is refused.
-        segment_bytes, segment_seconds: a new segment begins when one is as large or as old.
-        keep_days: how long a segment is kept when all of it is in the database.
-    """
-
-    folder: Path
-    mode: Mode = "async"
-    commit_seconds: float = 0.05
-    queue: int = 20_000
-    queue_bytes: int = 64 * 2**20
-    wait_seconds: float = 1.0
-    segment_bytes: int = 64 * 2**20
-    segment_seconds: float = 3600.0
-    keep_days: float = 7.0
-
-
-@dataclass(frozen=True, slots=True)
-class LogState:
-    """Where a process's part of the log stands.
-
-    Attributes:
-        taken: records handed over.
-        written: records in the spool.
-        durable: records that the disk has confirmed.
-        refused: estimates that were not given for want of room.
-        withdrawn: records of refused answers that could not be written (mode `sync`).
-        failures: writes that failed.
-        waiting_bytes: bytes that are not on the disk yet.
-        trouble: why nothing can be written now, None where it can.
-    """
-
-    taken: int
-    written: int
-    durable: int
-    refused: int
-    withdrawn: int
-    failures: int
-    waiting_bytes: int
-    trouble: str | None
-
-    @property
-    def depth(self) -> int:
-        """Records that are not on the disk yet."""
-        return self.taken - self.durable
-
-
-#: Is told the first and the last number of records that are settled now, and why they are not in the log; None where
-#: they are.
-Listener = Callable[[int, int, str | None], None]
 
 
 class PredictionLog:
@@ -106,13 +42,9 @@ class PredictionLog:
     def __init__(self, plan: LogPlan) -> None:
         self.plan = plan
         self.folder = SpoolFolder(plan.folder)
-        self._segment: SegmentWriter | None = None
-        self._opened = 0.0
-        self._suspect = False
+        self._segment = CurrentSegment(self.folder, most_bytes=plan.segment_bytes, most_seconds=plan.segment_seconds)
         self._pending = Pending()
         self._following = False
-        # Held while the disk confirms, and while one segment gives way to the next.
-        self._file_lock = threading.Lock()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._wake = threading.Event()
@@ -245,7 +177,7 @@ class PredictionLog:
                 first=[read_record(body).prediction_id for body in first],
             )
         if not any(thread.is_alive() for thread in self._threads):
-            self._give_up_segment()
+            self._segment.give_up()
         return lost
 
     def _write_loop(self) -> None:
@@ -292,7 +224,6 @@ class PredictionLog:
 
     def _write_batch(self, batch: Batch) -> None:
         """Write frames of the segment in hand."""
-        assert self._segment is not None  # noqa: S101  what was framed follows it
         self._segment.write(batch.frames, batch.link)
         with self._changed:
             if self._trouble is not None:
@@ -304,13 +235,11 @@ class PredictionLog:
 
     def _go_on(self) -> None:
         """Have a segment, and frame for it what waits for one."""
-        if self._segment is None:
-            self._segment = self.folder.open_segment()
-            self._opened = time.monotonic()
+        if self._segment.open():
             self._following = False
         with self._lock:
             if not self._following:
-                self._pending.follow(self._segment.link, self.plan.segment_bytes - self._segment.size)
+                self._pending.follow(*self._segment.end)
                 self._following = True
             self._pending.frame_some()
 
@@ -318,18 +247,22 @@ class PredictionLog:
         """Note that a write failed. In mode `sync` nobody was answered yet, and what waits is withdrawn."""
         number = error.errno if isinstance(error, OSError) else None
         with self._changed:
-            self._note_trouble(error.message if isinstance(error, LogError) else error.strerror or str(error))
+            reason = error.message if isinstance(error, LogError) else error.strerror or str(error)
+            if self._trouble is None:
+                _log.error("the prediction log cannot be written", reason=reason, folder=str(self.plan.folder))
+            self._trouble = reason
+            self._failures += 1
             self._pending.give_back(batch)
             self._following = False
             if self.plan.mode == "sync":
                 # Told before anything can be confirmed beyond them.
-                self._tell(self._written + 1, self._taken, self._trouble)
+                self._tell(self._written + 1, self._taken, reason)
                 self._withdrawn += self._taken - self._written
                 self._written, self._written_bytes = self._taken, self._taken_bytes
                 self._pending.withdraw()
                 self._changed.notify_all()
         if number not in _NO_ROOM:
-            self._give_up_segment()
+            self._segment.give_up()
 
     def _sync_loop(self) -> None:
         while True:
@@ -352,51 +285,25 @@ class PredictionLog:
     def _sync(self) -> str | None:
         """Have the disk confirm; returns why it does not."""
         try:
-            with self._file_lock:
-                if self._segment is not None:
-                    self._segment.sync()
+            self._segment.sync()
         except OSError as error:
             reason = error.strerror or str(error)
             _log.error("the disk does not confirm what was written to the prediction log", reason=reason)
             with self._changed:
                 self._failures += 1
-                # What a second attempt says of the same pages is worth nothing.
-                self._suspect = True
             return reason
         return None
-
-    def _note_trouble(self, reason: str) -> None:
-        if self._trouble is None:
-            _log.error("the prediction log cannot be written", reason=reason, folder=str(self.plan.folder))
-        self._trouble = reason
-        self._failures += 1
 
     def _tell(self, first: int, last: int, reason: str | None) -> None:
         for listener in self._listeners:
             listener(first, last, reason)
 
     def _rotate_when_due(self) -> None:
-        segment = self._segment
-        if segment is None or segment.link.position <= 1:
+        if not self._segment.is_due():
             return
-        old = time.monotonic() - self._opened >= self.plan.segment_seconds
-        if old or self._suspect or segment.size >= self.plan.segment_bytes:
-            with self._lock:
-                self._pending.halt()
-                if self._pending.framed:
-                    # It is for this segment, and is written to it first.
-                    return
-            self._suspect = False
-            self._give_up_segment()
-
-    def _give_up_segment(self) -> None:
-        """Seal the segment; the next record begins a new one."""
-        with self._file_lock:
-            segment, self._segment = self._segment, None
-            if segment is None:
+        with self._lock:
+            self._pending.halt()
+            if self._pending.framed:
+                # It is for this segment, and is written to it first.
                 return
-            try:
-                segment.close()
-            except OSError as error:
-                # Whoever loads it finds that nobody holds it, and seals it then.
-                _log.warning("a segment of the prediction log is left open", reason=error.strerror or str(error))
+        self._segment.give_up()

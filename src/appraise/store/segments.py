@@ -29,6 +29,7 @@ from appraise.datasets.atomic import replacing
 from appraise.errors import LogError
 from appraise.logs import get_logger
 from appraise.store.chain import Frame, Link, framed, scan
+from appraise.store.files import append, locked_file, sync_folder
 from appraise.store.headers import Closed, Header, Seal, mapped, read_header, seal_of
 
 _log = get_logger(__name__)
@@ -88,7 +89,7 @@ class SegmentWriter:
             OSError: nothing was written; it may be tried again.
         """
         try:
-            _write(self._descriptor, frames)
+            append(self._descriptor, frames)
         except OSError:
             os.ftruncate(self._descriptor, self.size)
             raise
@@ -162,7 +163,7 @@ class SpoolFolder:
             OSError: it cannot be opened or written.
         """
         try:
-            descriptor = _locked_file(segment.path, os.O_RDWR | os.O_APPEND)
+            descriptor = locked_file(segment.path, os.O_RDWR | os.O_APPEND)
         except BlockingIOError:
             return False
         try:
@@ -200,7 +201,7 @@ class SpoolFolder:
         with self._locked():
             end = os.fstat(descriptor).st_size
             try:
-                _write(descriptor, framed([msgspec.json.encode(Closed(seal))], link)[0])
+                append(descriptor, framed([msgspec.json.encode(Closed(seal))], link)[0])
             except OSError:
                 os.ftruncate(descriptor, end)
                 raise
@@ -236,11 +237,11 @@ class SpoolFolder:
             host=socket.gethostname(),
             pid=os.getpid(),
         )
-        descriptor = _locked_file(segment.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
+        descriptor = locked_file(segment.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
         try:
             writer = SegmentWriter(self, descriptor, segment, header)
             writer.sync()
-            _sync_folder(self.path)
+            sync_folder(self.path)
             self._write_head(_Head(head.log, number, writer.header_hash))
         except OSError:
             os.close(descriptor)
@@ -272,7 +273,7 @@ class SpoolFolder:
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_folder(self.path)
+        sync_folder(self.path)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -284,43 +285,5 @@ class SpoolFolder:
             os.close(descriptor)
 
 
-def writer_lives(path: Path) -> bool:
-    """Whether the process that writes a segment is there."""
-    try:
-        os.close(_locked_file(path, os.O_RDONLY))
-    except BlockingIOError:
-        return True
-    return False
-
-
 def _segment(name: re.Match[str], path: Path) -> Segment:
     return Segment(path, int(name[1]), name[2])
-
-
-def _locked_file(path: Path, flags: int) -> int:
-    """An open file that this process alone has locked.
-
-    Raises:
-        BlockingIOError: another process has it.
-    """
-    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o640)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _write(descriptor: int, data: bytes | bytearray) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,8 +15,9 @@ from appraise.errors import StoreError
 from appraise.store.chain import Damage, Link, digest_of, scan
 from appraise.store.database import Database
 from appraise.store.faults import store_errors
+from appraise.store.files import writer_lives
 from appraise.store.headers import Header, Seal, mapped, read_header, seal_of
-from appraise.store.segments import Segment, SpoolFolder, writer_lives
+from appraise.store.segments import Segment, SpoolFolder
 from appraise.store.verify_rows import Kept, kept_segments, verify_database
 from appraise.store.walk import Finding, Verification, Walk, numbered
 

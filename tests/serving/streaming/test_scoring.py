@@ -19,7 +19,8 @@ from appraise.serving.streaming.reading import Reader, StaleBatchError
 from appraise.serving.streaming.tally import Tally
 from appraise.serving.streaming.topics import Topics, create_topics, delete_topics
 from appraise.serving.streaming.transactions import Transaction
-from appraise.store.log import LogPlan, PredictionLog
+from appraise.store.log import PredictionLog
+from appraise.store.logplan import LogPlan
 
 LIMITS = WorkerLimits(batch=500, session_seconds=6.0, transaction_seconds=10.0)
 

@@ -16,7 +16,7 @@ from appraise.serving.keys import KeyFile
 from appraise.serving.rest.limits import Limits
 from appraise.serving.stored import FeatureAges
 from appraise.store.database import Database
-from appraise.store.log import LogPlan
+from appraise.store.logplan import LogPlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from appraise.store.backlog import Backlog
-from appraise.store.log import LogState
+from appraise.store.logplan import LogState
 
 _COUNTERS = {
     "taken": ("appraise_log_records", "Estimates that were handed to the prediction log."),

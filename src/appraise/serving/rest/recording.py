@@ -19,7 +19,8 @@ from appraise.serving.rest.http import Scope
 from appraise.serving.rest.parameters import Options
 from appraise.serving.rest.problems import Refusal
 from appraise.serving.rest.stamps import new_id, now
-from appraise.store.log import LogState, PredictionLog
+from appraise.store.log import PredictionLog
+from appraise.store.logplan import LogState
 from appraise.store.records import Served, ServedInterval
 
 #: Requests that may wait for room in the log at a time; beyond it they are refused at once.
