@@ -27,7 +27,8 @@ from appraise.models.linear import RidgeRegression
 from appraise.models.trees import CatBoost, DecisionTree
 from appraise.serving import explain as explaining
 from appraise.serving.explain import Explanation, Source, contributions, explain
-from appraise.serving.predictor import Predictor, training_ranges
+from appraise.serving.predictor import Predictor
+from appraise.serving.ranges import training_ranges
 from appraise.serving.rows import RowChecker
 
 LEVEL = 0.08

@@ -26,7 +26,8 @@ from appraise.jobs.progress import SilentProgress
 from appraise.models import intervals
 from appraise.models.catalogue import model_state
 from appraise.models.level import MarketLevel
-from appraise.serving.predictor import Estimates, Predictor, use_threads
+from appraise.serving.predictor import Estimates, Predictor
+from appraise.serving.threads import use_threads
 
 QUICK = {"catboost": {"iterations": 60, "learning_rate": 0.2, "depth": 4}}
 

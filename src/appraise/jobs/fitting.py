@@ -31,7 +31,8 @@ from appraise.models.intervals import (
 )
 from appraise.models.level import MarketLevel
 from appraise.models.trees import CatBoost
-from appraise.serving.predictor import Predictor, Scale, training_ranges
+from appraise.serving.predictor import Predictor, Scale
+from appraise.serving.ranges import training_ranges
 from appraise.serving.rows import RowChecker
 
 #: Iterations of the quick model by which the scale is chosen.

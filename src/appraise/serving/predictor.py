@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cache
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,20 +13,26 @@ from numpy.typing import NDArray
 
 from appraise.datasets.spec import DatasetSpec
 from appraise.datasets.specfile import spec_from_dict
-from appraise.datasets.table import Table, date_of, days_since_epoch
+from appraise.datasets.table import Table, days_since_epoch
 from appraise.errors import BundleError, RowError
 from appraise.features.compiler import ready_compiler
 from appraise.features.geometry import curve_order
 from appraise.features.pipeline import FeaturePipeline
 from appraise.features.state import State
-from appraise.features.vocabulary import UNSEEN, Values, Vocabulary
+from appraise.features.vocabulary import Values, Vocabulary
 from appraise.models.base import Model
 from appraise.models.catalogue import model_from_state, model_state
 from appraise.models.intervals import FSD_LEVEL, ConformalIntervals, estimates_of
 from appraise.models.level import MarketLevel
 from appraise.registry.bundle import read_bundle
 from appraise.registry.manifest import Manifest
+from appraise.serving.estimates import DEFAULT_LEVEL, Estimates, joined
+from appraise.serving.ranges import find_warnings
 from appraise.serving.rows import RowChecker
+from appraise.serving.sales import Comparable, shown_sales
+from appraise.serving.threads import in_threads, threads_used
+
+__all__ = ["DEFAULT_LEVEL", "Estimates", "Predictor", "Scale"]
 
 #: The scale that models work on: prices as they are, or their logarithms.
 Scale = Literal["linear", "log"]
@@ -43,68 +45,6 @@ _LARGE_PIECE = 1024
 
 #: Rows from which it pays to value those that are near each other together.
 _MANY = 4096
-
-#: Nominal level of the intervals of a request that asks for none.
-DEFAULT_LEVEL = 0.90
-
-
-@dataclass(frozen=True, slots=True)
-class Estimates:
-    """Estimates of n rows, in the target's unit.
-
-    Attributes:
-        estimate: (n,) prices.
-        lower, upper: (n,) ends of the prediction intervals.
-        level: nominal level of the intervals.
-        fsd: (n,) forecast standard deviation as a share of the estimate: about 68% of sales lie within
-            estimate x (1 +- FSD).
-        warnings: for each row what a reader should know of it, such as a value outside anything seen in training.
-    """
-
-    estimate: NDArray[np.float64]
-    lower: NDArray[np.float64]
-    upper: NDArray[np.float64]
-    level: float
-    fsd: NDArray[np.float64]
-    warnings: tuple[tuple[str, ...], ...]
-
-    @property
-    def confidence(self) -> NDArray[np.float64]:
-        """The confidence score of vendors of valuation models, (n,): 1 - FSD, not below zero."""
-        return np.maximum(1.0 - self.fsd, 0.0)
-
-    def __len__(self) -> int:
-        return len(self.estimate)
-
-    def take(self, rows: NDArray[np.int64]) -> Estimates:
-        """The estimates of these rows, in this order."""
-        return Estimates(
-            estimate=self.estimate[rows],
-            lower=self.lower[rows],
-            upper=self.upper[rows],
-            level=self.level,
-            fsd=self.fsd[rows],
-            warnings=tuple(map(self.warnings.__getitem__, rows.tolist())),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Comparable:
-    """A known sale near the valued home.
-
-    Attributes:
-        price: what it fetched, in the target's unit.
-        date: when, or None in undated data.
-        distance_km: how far away, or None without coordinates.
-        likeness: distance in the metric of place and likeness that ranks comparables; 0 is an equal home.
-        attributes: its input columns.
-    """
-
-    price: float
-    date: dt.date | None
-    distance_km: float | None
-    likeness: float
-    attributes: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -236,9 +176,9 @@ class Predictor:
             return self._value_piece(table, level)
         order = self._order(table)
         ordered = table if order is None else table.rows(order)
-        mapped, size = (map, _LARGE_PIECE) if _threads == 1 else (_executor().map, _PIECE)
+        size = _LARGE_PIECE if threads_used() == 1 else _PIECE
         pieces = [ordered.rows(slice(start, start + size)) for start in range(0, len(table), size)]
-        estimates = joined(list(mapped(lambda piece: self._value_piece(piece, level), pieces)))
+        estimates = joined(in_threads(lambda piece: self._value_piece(piece, level), pieces))
         return estimates if order is None else estimates.take(np.argsort(order))
 
     def _order(self, table: Table) -> NDArray[np.int64] | None:
@@ -264,7 +204,7 @@ class Predictor:
         half_fsd = spread * self.intervals.quantiles(FSD_LEVEL, stale)
         floor = 0.0 if self.spec.objective == "relative" else -np.inf
         estimate, lower, upper, fsd = estimates_of(centre, half, half_fsd, self.scale == "log", floor)
-        return Estimates(estimate, lower, upper, level, fsd, self._warnings(table))
+        return Estimates(estimate, lower, upper, level, fsd, find_warnings(table, self.ranges, self.vocabulary))
 
     def dated(self, table: Table) -> Table:
         """The table with today's date where a row has none."""
@@ -289,28 +229,6 @@ class Predictor:
             return np.zeros(len(centre))
         level = self.level.at(table.values[:, self._date])
         return level if self.scale == "log" else centre * np.expm1(level)
-
-    def _warnings(self, table: Table) -> tuple[tuple[str, ...], ...]:
-        values = table.values
-        low, high = self.ranges[:, 0], self.ranges[:, 1]
-        outside = (values < low) | (values > high)
-        if not outside.any():
-            return ((),) * len(table)
-        found: list[tuple[str, ...]] = [()] * len(table)
-        for row in np.flatnonzero(outside.any(axis=1)).tolist():
-            positions = np.flatnonzero(outside[row]).tolist()
-            found[row] = tuple(self._warning(position, float(values[row, position])) for position in positions)
-        return tuple(found)
-
-    def _warning(self, position: int, value: float) -> str:
-        name = self.vocabulary.names_[position]
-        if self.vocabulary.kinds_[position] == "date":
-            last = date_of(self.ranges[position, 1])
-            return f"{name} {date_of(value)} lies outside the sales seen in training, the last of which is of {last}"
-        if name in self.vocabulary.levels_:
-            return f"{name} has a level that was not seen in training"
-        low, high = self.ranges[position]
-        return f"{name} {value:g} lies outside the values seen in training, {low:g} to {high:g}"
 
     def with_sales(self, columns: Mapping[str, Values], prices: NDArray[np.float64]) -> Self:
         """A predictor whose pool of comparable sales and market level know these sales too; the trees are the same.
@@ -350,85 +268,9 @@ class Predictor:
         if self.pipeline.comparables_ is None:
             return ()
         table = self.dated(self.vocabulary.encode_rows([row]))
-        found = self.pipeline.nearest_sales(table, count)
         pool = self.pipeline.comparables_.pool_
-        date = self.spec.sale_date
-        return tuple(
-            Comparable(
-                price=float(pool.prices[sale.position]),
-                date=None if date is None else date_of(pool.table.column(date.name)[sale.position]),
-                distance_km=sale.distance_km,
-                likeness=sale.likeness,
-                attributes=self._attributes(pool.table, sale.position),
-            )
-            for sale in found
-        )
-
-    def _attributes(self, table: Table, position: int) -> dict[str, Any]:
-        return {
-            name: self._decoded(name, kind, float(table.column(name)[position]))
-            for name, kind in zip(self.vocabulary.names_, self.vocabulary.kinds_, strict=True)
-        }
-
-    def _decoded(self, name: str, kind: str, value: float) -> Any:
-        if np.isnan(value):
-            return None
-        match kind:
-            case "number":
-                return value
-            case "integer":
-                return int(value)
-            case "boolean":
-                return bool(value)
-            case "date":
-                return date_of(value)
-            case _:
-                return self.vocabulary.level(name, value)
+        return shown_sales(self.spec, self.vocabulary, pool, self.pipeline.nearest_sales(table, count))
 
 
 def _or_nan(value: float | None) -> float:
     return np.nan if value is None else float(value)
-
-
-_threads = os.cpu_count() or 1
-
-
-def use_threads(count: int) -> None:
-    """Value large tables with so many threads from now on; for processes of which there is one a processor."""
-    global _threads  # noqa: PLW0603  a property of the process, as the threads are
-    _threads = count
-    _executor.cache_clear()
-
-
-@cache
-def _executor() -> ThreadPoolExecutor:
-    """Threads for large requests: the compiled loops hold no lock."""
-    return ThreadPoolExecutor(_threads, thread_name_prefix="appraise-value")
-
-
-def joined(parts: Sequence[Estimates]) -> Estimates:
-    """Estimates of equal level, one part after another."""
-    return Estimates(
-        estimate=np.concatenate([part.estimate for part in parts]),
-        lower=np.concatenate([part.lower for part in parts]),
-        upper=np.concatenate([part.upper for part in parts]),
-        level=parts[0].level,
-        fsd=np.concatenate([part.fsd for part in parts]),
-        warnings=tuple(chain.from_iterable(part.warnings for part in parts)),
-    )
-
-
-def training_ranges(vocabulary: Vocabulary, table: Table) -> NDArray[np.float64]:
-    """Least and greatest value of each column, shape (p, 2).
-
-    A category's range is that of its known codes, so that an unseen level lies outside. A column without values is
-    NaN, which nothing lies outside of.
-    """
-    ranges = np.full((len(table.names), 2), np.nan)
-    for position, name in enumerate(vocabulary.names_):
-        values = table.column(name)
-        if name in vocabulary.levels_:
-            ranges[position] = UNSEEN + 0.5, np.inf
-        elif not np.isnan(values).all():
-            ranges[position] = np.nanmin(values), np.nanmax(values)
-    return ranges

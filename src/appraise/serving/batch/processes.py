@@ -112,7 +112,7 @@ def _serve(listening: Connection[Any, Any]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(_ONE_THREAD)
-    from appraise.serving.predictor import use_threads
+    from appraise.serving.threads import use_threads
 
     use_threads(1)
     work: Work | None = None
