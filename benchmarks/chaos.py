@@ -34,11 +34,13 @@ from typing import Any
 
 from _report import Figure, parser, say, show
 from chaos_worker import LIMITS, MUTANTS, POINTS
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, Producer, TopicPartition
 
+from appraise.errors import StreamError
 from appraise.jobs.kafka.broker import LocalBroker
 from appraise.serving.streaming.clients import KafkaConfig
 from appraise.serving.streaming.deadletters import origin_of
+from appraise.serving.streaming.lag import committed_offsets
 from appraise.serving.streaming.topics import Topics, create_topics, list_topics
 
 PARTITIONS = 6
@@ -259,20 +261,16 @@ def _inflict(fault: str, crew: Crew, broker: LocalBroker, dice: random.Random) -
 
 def _await_end(kafka: KafkaConfig, topics: Topics, crew: Crew, last: float) -> float | None:
     """Seconds from the last fault until the group has committed the end of every partition."""
-    from confluent_kafka import ConsumerGroupTopicPartitions
-
-    admin = kafka.admin()
     ends = {one.partition: one.end for one in list_topics(kafka, [topics.requests])[0].partitions}
-    asked = [ConsumerGroupTopicPartitions(topics.group("score"), [TopicPartition(topics.requests, n) for n in ends])]
     while time.monotonic() - last < LAG_SECONDS:
         crew.keep()
         try:
-            found = next(iter(admin.list_consumer_group_offsets(asked).values())).result().topic_partitions
-        except KafkaException as error:
+            found = committed_offsets(kafka, topics.group("score"), topics.requests, ends)
+        except StreamError as error:
             # As where the coordinator loads its group again after the broker was killed.
-            say(f"the committed offsets cannot be told yet: {error.args[0].str()}")
+            say(f"the committed offsets cannot be told yet: {error.message}")
         else:
-            if all(one.offset >= ends[one.partition] for one in found):
+            if all(found.get(partition, 0) >= end for partition, end in ends.items()):
                 return time.monotonic() - last
         time.sleep(0.2)
     return None

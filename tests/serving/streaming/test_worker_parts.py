@@ -7,16 +7,18 @@ import time
 
 import httpx
 import pytest
-from confluent_kafka import OFFSET_INVALID, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
 from appraise.errors import BrokerUnavailableError, SettingsError, StreamError, UnknownTopicError
 from appraise.serving.models import Shelf
 from appraise.serving.source import RegistrySource
 from appraise.serving.streaming import calling, reading, supervising
 from appraise.serving.streaming.calling import Calls, close_client
+from appraise.serving.streaming.clients import KafkaConfig
 from appraise.serving.streaming.failures import ClientsLostError
 from appraise.serving.streaming.health import HealthServer, Pulse
 from appraise.serving.streaming.keeping import ModelKeeper
+from appraise.serving.streaming.lag import committed_offsets
 from appraise.serving.streaming.reading import Reader
 from appraise.serving.streaming.slots import hold_slot
 from appraise.serving.streaming.tally import Tally
@@ -153,6 +155,41 @@ def test_an_offset_that_cannot_be_told_now_is_asked_for_again_and_never_taken_fo
     with pytest.raises(ClientsLostError, match="unstable offsets"):
         Reader(never, "requests", partition=0).rewind()
     assert never.sought == []
+
+
+class _Moved:
+    """A consumer whose group's coordinator is known again after `looks` questions."""
+
+    def __init__(self, looks, code):
+        self.looks = looks
+        self.code = code
+        self.closed = False
+
+    def committed(self, places, timeout):
+        assert timeout > 0
+        self.looks -= 1
+        if self.looks >= 0:
+            raise KafkaException(KafkaError(self.code))
+        return [TopicPartition("requests", 0, 17), TopicPartition("requests", 1, OFFSET_INVALID)]
+
+    def close(self):
+        self.closed = True
+
+
+def test_offsets_of_a_group_whose_coordinator_has_moved_are_asked_for_again(monkeypatch):
+    def ask(consumer, seconds):
+        monkeypatch.setattr(KafkaConfig, "consumer", lambda *_: consumer)
+        try:
+            return committed_offsets(KafkaConfig("127.0.0.1:9", seconds=seconds), "score", "requests", [0, 1])
+        finally:
+            assert consumer.closed
+
+    assert ask(_Moved(2, KafkaError.NOT_COORDINATOR), 5.0) == {0: 17}
+    with pytest.raises(StreamError, match="the offsets of score cannot be read"):
+        ask(_Moved(1000, KafkaError.COORDINATOR_LOAD_IN_PROGRESS), 0.3)
+    with pytest.raises(StreamError, match="cannot be read") as caught:
+        ask(_Moved(1000, KafkaError.GROUP_AUTHORIZATION_FAILED), 5.0)
+    assert caught.value.hint == "give this user rights on the consumer group"
 
 
 def test_a_champion_that_somebody_else_learnt_of_is_taken_up(scoring_home, eventually, tmp_path):
