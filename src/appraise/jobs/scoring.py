@@ -21,6 +21,7 @@ from appraise.serving.streaming.clients import KafkaConfig
 from appraise.serving.streaming.health import HealthServer, Pulse
 from appraise.serving.streaming.keeping import ModelKeeper
 from appraise.serving.streaming.lives import WorkerLimits, check_topics, scoring_session, topics_present
+from appraise.serving.streaming.sharing import keep_to_one_way
 from appraise.serving.streaming.slots import hold_slot
 from appraise.serving.streaming.supervising import Supervisor
 from appraise.serving.streaming.tally import Tally
@@ -102,7 +103,8 @@ def score(plan: ScoringPlan, *, announce: Callable[[Scoring], None]) -> None:
         announce: is called once, when the topics and the models have been found.
 
     Raises:
-        StreamError: a topic is missing or has too few partitions, the cluster cannot be reached or refuses.
+        StreamError: a topic is missing or has too few partitions, the cluster cannot be reached or refuses, or workers
+            of the group come to their partitions in the other way.
         UnknownModelError, RegistryError, BundleError: there is no model.
         SettingsError: the health endpoint cannot listen.
     """
@@ -118,8 +120,10 @@ def score(plan: ScoringPlan, *, announce: Callable[[Scoring], None]) -> None:
         tally.models = {model.name: model.version for model in shelf.lineup.champions()}
 
     with ExitStack() as stack:
+        folder = plan.home / "run" / "slots"
+        stack.enter_context(keep_to_one_way(plan.kafka, folder, plan.group, plan.partition))
         slot_name = None if plan.partition is None else f"partition-{plan.partition}"
-        slot = stack.enter_context(hold_slot(plan.home / "run" / "slots", plan.group, plan.slot or slot_name))
+        slot = stack.enter_context(hold_slot(folder, plan.group, plan.slot or slot_name))
         asked = shelf.open()
         note_models()
         keeper = ModelKeeper(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -107,3 +108,39 @@ def appraise_error(tmp_path):
         return done.returncode, json.loads(done.stdout)["error"]
 
     return run
+
+
+def _ended(process):
+    """End a worker as an operator would."""
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+
+
+def test_workers_that_name_partitions_and_that_share_them_do_not_meet_in_a_group(
+    kafka, topics, scoring_home, start, appraise_error, tmp_path, eventually
+):
+    elsewhere = tmp_path / "another machine"
+    shutil.copytree(scoring_home, elsewhere)
+
+    def refused(home, *words):
+        code, error = appraise_error(kafka, topics, home, "score", *words)
+        assert code == 10
+        assert "answered twice" in error["message"]
+        assert "--group" in error["hint"]
+
+    named, _ = start(topics, scoring_home, "score", "--partition", "0")
+    beside, _ = start(topics, scoring_home, "score", "--partition", "1")
+    refused(scoring_home)
+    other, _ = start(topics, scoring_home, "score", "--group", "another")
+    _ended(other)
+    _ended(named)
+    refused(scoring_home)
+    _ended(beside)
+    shared, said = start(topics, scoring_home, "score")
+    with httpx.Client(base_url=said["health"], trust_env=False) as client:
+        eventually(lambda: client.get("/health/ready").json()["partitions"] == [0, 1])
+    refused(scoring_home, "--partition", "0")
+    refused(elsewhere, "--partition", "0")
+    _ended(shared)
+    named, _ = start(topics, elsewhere, "score", "--partition", "0")
+    _ended(named)

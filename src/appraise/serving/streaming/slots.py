@@ -40,7 +40,7 @@ def hold_slot(folder: Path, group: str, name: str | None) -> Iterator[str]:
     host = socket.gethostname()
     names = [name] if name is not None else [f"{host}-{number}" for number in range(_MOST_SLOTS)]
     for one in names:
-        path = folder / f"{_file_name(group)}.{_file_name(one)}.lock"
+        path = folder / f"{file_name(group)}.{file_name(one)}.lock"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,9 +54,12 @@ def hold_slot(folder: Path, group: str, name: str | None) -> Iterator[str]:
         return
     raise StreamError(
         f"another worker of {group} has the slot {names[0]}" if name else f"the group {group} has no free slot",
-        hint="give each worker a --slot of its own, or none for the next free one",
+        hint="end it, or start this one for another partition: two cannot have the same"
+        if name is not None and name.startswith("partition-")
+        else "give each worker a --slot of its own, or none for the next free one",
     )
 
 
-def _file_name(text: str) -> str:
+def file_name(text: str) -> str:
+    """A name as the part of a file's."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", text)[:100]
