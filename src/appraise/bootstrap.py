@@ -110,6 +110,7 @@ def build_log_plan(settings: Settings) -> LogPlan:
         segment_bytes=int(log.segment_size),
         segment_seconds=log.segment_seconds,
         keep_days=log.keep_days,
+        lag_seconds=log.lag_seconds,
     )
 
 
@@ -139,12 +140,15 @@ def build_workspace(settings: Settings) -> Workspace:
     )
 
 
-def build_serve_plan(settings: Settings, *, names: tuple[str, ...] = (), insecure: bool = False) -> ServePlan:
+def build_serve_plan(
+    settings: Settings, *, names: tuple[str, ...] = (), default: str | None = None, insecure: bool = False
+) -> ServePlan:
     """How to serve models over HTTP.
 
     Args:
         settings: where models are, and what is allowed.
         names: the models; every registered one where empty.
+        default: the model of `/predict`; None means the first of `names`, or else the only one.
         insecure: serve other machines without keys.
     """
     # Not `Workspace`: what trains takes long to import, and a server should start soon.
@@ -157,6 +161,7 @@ def build_serve_plan(settings: Settings, *, names: tuple[str, ...] = (), insecur
         registry=build_registry(settings),
         home=settings.home.absolute(),
         names=names,
+        default=default,
         host=serve.host,
         port=serve.port,
         workers=serve.workers,

@@ -255,6 +255,12 @@ class PredictionLogSettings(_Section):
     keep_days: float = Field(
         default=7.0, ge=0, allow_inf_nan=False, description="how long a file is kept that is in the database whole"
     )
+    lag_seconds: float = Field(
+        default=300.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="how long records may wait for the database while requests take the whole processor",
+    )
 
 
 class S3Settings(_Section):

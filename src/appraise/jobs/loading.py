@@ -22,6 +22,8 @@ _log = logs.get_logger(__name__)
 _END_SECONDS = 15.0
 #: Seconds before one that ended by itself is started anew, twice as long each time.
 _AGAIN_SECONDS = (1.0, 30.0)
+#: What a loader ends with whose records have waited for too long.
+_OVERDUE = 75
 #: Between attempts to start the embedded database.
 _LOOK_SECONDS = 5.0
 
@@ -55,12 +57,15 @@ def loading(plan: LoadingPlan | None) -> Iterator[None]:
 def _keep(plan: LoadingPlan, ended: threading.Event) -> None:
     """Start the process, and again where it ends by itself; what it was loading is begun again by the next."""
     pause = _AGAIN_SECONDS[0]
+    late = False
     while True:
-        code = run_process(_load, plan, os.getpid(), name="appraise-loader", ended=ended, seconds=_END_SECONDS)
+        code = run_process(_load, plan, os.getpid(), late, name="appraise-loader", ended=ended, seconds=_END_SECONDS)
         if ended.is_set():
             return
-        if code == 0:
-            # The embedded database has ended, and is started by a loader that begins at the usual priority.
+        late = code == _OVERDUE
+        if code in (0, _OVERDUE):
+            # The embedded database has ended, and is started by a loader that begins at the usual priority; or one is
+            # wanted that takes a share of a busy processor.
             pause = _AGAIN_SECONDS[0]
         else:
             _log.error("the loader of the prediction log ended and is started anew", exit_code=code)
@@ -69,17 +74,24 @@ def _keep(plan: LoadingPlan, ended: threading.Event) -> None:
         pause = min(2 * pause, _AGAIN_SECONDS[1])
 
 
-def _load(plan: LoadingPlan, parent: int) -> None:
+def _load(plan: LoadingPlan, parent: int, late: bool) -> None:  # noqa: FBT001
     """The process."""
     logs.configure(level=plan.log_level, format=plan.log_format)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     follow(parent, stop.set)
+    log = plan.log
     with plan.database:
         _await_database(plan.database, stop)
-        # The service comes first.
-        Loader(plan.log.folder, plan.database, keep_days=plan.log.keep_days, behind=True).run(stop)
+        # The service comes first, but not for ever.
+        loader = Loader(
+            log.folder, plan.database, keep_days=log.keep_days, behind=True, lag_seconds=log.lag_seconds, late=late
+        )
+        loader.run(stop)
+    if loader.overdue:
+        # The interpreter takes a tenth of a second to end, which may be a minute for who stands back.
+        os._exit(_OVERDUE)
 
 
 def _await_database(database: Database, stop: threading.Event) -> None:

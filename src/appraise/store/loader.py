@@ -10,21 +10,19 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from appraise.errors import StoreError, StoreUnavailableError
 from appraise.logs import get_logger
-from appraise.store.chain import ORIGIN, Damage, Frame, Link, scan
 from appraise.store.database import Database
 from appraise.store.faults import driver_errors
-from appraise.store.headers import Header, Seal, seal_of
+from appraise.store.headers import Seal
 from appraise.store.insertion import insert
 from appraise.store.leadership import LoaderStatus, leadership, read_status, write_status
-from appraise.store.priority import Courtesy, stand_back
+from appraise.store.parts import Part, part_of
+from appraise.store.priority import Courtesy, stand_back, take_a_share
+from appraise.store.progress import Progress, advance, begin, remembered
 from appraise.store.segments import Segment, SpoolFolder
 
 if TYPE_CHECKING:
@@ -34,38 +32,12 @@ _log = get_logger(__name__)
 
 #: Bytes that are read and loaded in one transaction.
 _CHUNK, _SMALL_CHUNK = 4 * 2**20, 256 * 1024
-#: For so long nothing may be loaded whole because the processor is busy; then every gap is used.
+#: For so long the loader may rest because the processor is busy; then every gap is used.
 _PATIENCE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.25
 _LONGEST_PAUSE_SECONDS = 5.0
 #: After more records than so many the loader waits for so long, so that the next transaction is worth its while.
 _FEW, _ROUND_SECONDS = 100, 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Progress:
-    """How far a segment is in the database."""
-
-    bytes: int = 0
-    link: Link = field(default_factory=Link)
-    sealed: Seal | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What was read of a segment.
-
-    Attributes:
-        header: its first frame, where this is its beginning and it is whole.
-        records: the frames that are neither header nor seal.
-        damaged: where the bytes lie that are no frame.
-        progress: how far it is then.
-    """
-
-    header: Frame | None
-    records: tuple[Frame, ...]
-    damaged: tuple[tuple[int, int], ...]
-    progress: _Progress
 
 
 class Loader:
@@ -77,15 +49,33 @@ class Loader:
         keep_days: how long a segment is kept when all of it is in the database.
         behind: do this only while nothing else wants the processor, in the database too where it is the embedded one.
             What it would start then would do the same for ever, so that `run` ends where that server does not run.
+        lag_seconds: with `behind`, how long records may wait because the processor is busy; then `run` ends, for a
+            process cannot take back that it stands back, and the next one is to begin as `late`.
+        late: take a share of a busy processor until everything is loaded, and be `behind` from then on.
+
+    Attributes:
+        overdue: whether records have waited for too long.
     """
 
-    def __init__(self, folder: Path, database: Database, *, keep_days: float = 7.0, behind: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        database: Database,
+        *,
+        keep_days: float = 7.0,
+        behind: bool = False,
+        lag_seconds: float = 300.0,
+        late: bool = False,
+    ) -> None:
+        self.overdue = False
         self._behind = behind
+        self._lag_seconds = lag_seconds
+        self._late = late
         self._folder = SpoolFolder(folder)
         self._database = database
         self._keep_seconds = keep_days * 86_400
         self._connection: psycopg.Connection[Any] | None = None
-        self._progress: dict[str, _Progress] = {}
+        self._progress: dict[str, Progress] = {}
         self._chunk = _SMALL_CHUNK if behind else _CHUNK
         self._courtesy = Courtesy()
         self._caught_up = time.monotonic()
@@ -94,10 +84,12 @@ class Loader:
         self._trouble: str | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Load until it is told to stop, and then once more what is left."""
+        """Load until it is told to stop, and then once more what is left; or until records are overdue."""
+        # Who stands back would wait for the library for as long as the processor is full.
+        import psycopg  # noqa: F401
+
         self._stop = stop
-        if self._behind:
-            stand_back()
+        self._give_way(0)
         with leadership(self._folder.path, stop) as leads:
             pause = _PAUSE_SECONDS
             while leads:
@@ -111,7 +103,7 @@ class Loader:
                     ends = ends or self._is_asleep()
                 except OSError as error:
                     self._tell(f"the spool cannot be read: {error.strerror or error}")
-                if ends:
+                if ends or self.overdue:
                     break
                 if self._trouble is not None:
                     pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
@@ -133,24 +125,50 @@ class Loader:
             segments = self._folder.segments()
             for segment in segments:
                 self._courtesy.begin()
-                while self._load_some(segment):
+                while not self.overdue and self._load_some(segment):
                     self._rest()
         except BaseException:
             self.close()
             raise
+        if self.overdue:
+            return self._loaded - before
         there = {segment.id for segment in segments}
         self._progress = {name: one for name, one in self._progress.items() if name in there}
         self._caught_up = time.monotonic()
+        if self._late:
+            self._late = False
+            self._give_way(0)
+            if self._connection is not None:
+                self._give_way_there(self._connection)
         self._tell(None)
         return self._loaded - before
 
     def _rest(self) -> None:
         """Leave others the processor's caches for a while, where they are busy and what waits is not old."""
-        seconds = self._courtesy.rest_seconds() if self._behind else 0.0
-        if seconds and time.monotonic() - self._caught_up < _PATIENCE_SECONDS:
+        seconds = self._courtesy.rest_seconds() if self._behind and not self._late else 0.0
+        lag = time.monotonic() - self._caught_up
+        if seconds:
             self._tell(None)
+        if seconds and lag >= self._lag_seconds:
+            self.overdue = True
+            _log.warning(
+                "the prediction log has waited for a busy processor and now takes a share of it", seconds=round(lag)
+            )
+        elif seconds and lag < _PATIENCE_SECONDS:
             self._stop.wait(seconds)
         self._courtesy.begin()
+
+    def _give_way(self, pid: int) -> None:
+        """Have a process, 0 for this one, take no more of the processor than it should."""
+        if self._late:
+            take_a_share(pid)
+        elif self._behind:
+            stand_back(pid)
+
+    def _give_way_there(self, connection: psycopg.Connection[Any]) -> None:
+        """The same for whoever works for this one in the embedded database."""
+        if self._database.embedded:
+            self._give_way(connection.info.backend_pid)
 
     def close(self) -> None:
         """Close the connection."""
@@ -164,7 +182,7 @@ class Loader:
         with driver_errors(self._database.address):
             progress = self._progress.get(segment.id)
             if progress is None:
-                progress = _remembered(self._opened(), segment.id)
+                progress = remembered(self._opened(), segment.id)
             self._progress[segment.id] = progress
             if progress.sealed is not None:
                 self._retire(segment, progress.sealed)
@@ -186,13 +204,13 @@ class Loader:
             _log.warning("a segment of the prediction log cannot be closed", reason=error.strerror or str(error))
             return False
 
-    def _read(self, segment: Segment, progress: _Progress) -> _Part | None:
+    def _read(self, segment: Segment, progress: Progress) -> Part | None:
         """The next part of a segment; None where nothing whole follows."""
         length = self._chunk
         while True:
             with segment.path.open("rb") as stream:
                 data = os.pread(stream.fileno(), length, progress.bytes)
-            part = _part(data, progress)
+            part = part_of(data, progress)
             if part is not None:
                 break
             if len(data) < length:
@@ -204,27 +222,14 @@ class Loader:
             _log.error("part of the prediction log is damaged and set aside", bytes=end - start, kept=str(kept))
         return part
 
-    def _write(self, segment: Segment, progress: _Progress, part: _Part) -> None:
+    def _write(self, segment: Segment, progress: Progress, part: Part) -> None:
         connection = self._opened()
-        after, seal = part.progress, part.progress.sealed
         with connection.transaction():
             if progress.bytes == 0:
-                _begin(connection, segment, part.header)
+                begin(connection, segment, part.header)
             if part.records:
                 insert(connection, segment.id, part.records)
-            connection.execute(
-                "UPDATE log_segments SET loaded_bytes = %s, frames = %s, last_hash = %s, sealed_frames = %s,"
-                " sealed_hash = %s, damaged_bytes = damaged_bytes + %s, loaded_at = now() WHERE segment = %s",
-                (
-                    after.bytes,
-                    after.link.position,
-                    after.link.digest,
-                    None if seal is None else seal.frames,
-                    None if seal is None else bytes.fromhex(seal.hash),
-                    sum(end - start for start, end in part.damaged),
-                    segment.id,
-                ),
-            )
+            advance(connection, segment.id, part.progress, sum(end - start for start, end in part.damaged))
 
     def _retire(self, segment: Segment, seal: Seal) -> None:
         """Remove a segment that has been in the database for long enough."""
@@ -239,8 +244,7 @@ class Loader:
             if self._is_asleep():
                 raise StoreUnavailableError("the embedded PostgreSQL does not run")
             self._connection = self._database.dedicated(autocommit=True)
-            if self._behind and self._database.embedded:
-                stand_back(self._connection.info.backend_pid)
+            self._give_way_there(self._connection)
         return self._connection
 
     def _is_asleep(self) -> bool:
@@ -259,58 +263,3 @@ class Loader:
             status = read_status(self._folder.path)
             done = {} if status is None else status.bytes
         write_status(self._folder.path, LoaderStatus(time.time(), os.getpid(), self._loaded, trouble, done))
-
-
-def _part(data: bytes, progress: _Progress) -> _Part | None:
-    """What a piece of a segment holds; None where it is no whole frame."""
-    header: Frame | None = None
-    records: list[Frame] = []
-    damaged: list[tuple[int, int]] = []
-    link, end, sealed = progress.link, 0, None
-    for piece in scan(data):
-        if isinstance(piece, Damage):
-            if piece.last:
-                break
-            damaged.append((progress.bytes + piece.offset, progress.bytes + piece.end))
-            continue
-        if (piece.position, piece.previous) != link:
-            _log.error("the chain of the prediction log is broken: appraise log verify", position=piece.position)
-        end = piece.end
-        sealed = seal_of(piece)
-        if sealed is not None:
-            # The seal itself is not counted in what it says.
-            link = Link(piece.position, piece.previous)
-            break
-        link = Link(piece.position + 1, piece.digest)
-        if piece.position == 0:
-            header = piece
-        else:
-            records.append(piece)
-    if end == 0:
-        return None
-    return _Part(header, tuple(records), tuple(damaged), _Progress(progress.bytes + end, link, sealed))
-
-
-def _remembered(connection: psycopg.Connection[Any], segment: str) -> _Progress:
-    row = connection.execute(
-        "SELECT loaded_bytes, frames, last_hash, sealed_frames, sealed_hash FROM log_segments WHERE segment = %s",
-        (segment,),
-    ).fetchone()
-    if row is None:
-        return _Progress()
-    size, frames, last_hash, sealed_frames, sealed_hash = row
-    sealed = None if sealed_frames is None else Seal(segment, sealed_frames, bytes(sealed_hash).hex())
-    return _Progress(size, Link(frames, bytes(last_hash)), sealed)
-
-
-def _begin(connection: psycopg.Connection[Any], segment: Segment, header: Frame | None) -> None:
-    """Make the row of a segment that is loaded for the first time."""
-    text, log = "", ""
-    if header is not None:
-        text = header.body.decode()
-        log = msgspec.json.decode(text, type=Header).log
-    connection.execute(
-        "INSERT INTO log_segments (segment, log, number, header, loaded_bytes, frames, last_hash)"
-        " VALUES (%s, %s, %s, %s, 0, 0, %s) ON CONFLICT (segment) DO NOTHING",
-        (segment.id, log or segment.id, segment.number, text, ORIGIN),
-    )

@@ -23,6 +23,7 @@ class LogPlan:
         wait_seconds: how long a request waits for room before it is refused.
         segment_bytes, segment_seconds: a new segment begins when one is as large or as old.
         keep_days: how long a segment is kept when all of it is in the database.
+        lag_seconds: how long records may wait for the database because the processor is busy.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class LogPlan:
     segment_bytes: int = 64 * 2**20
     segment_seconds: float = 3600.0
     keep_days: float = 7.0
+    lag_seconds: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
