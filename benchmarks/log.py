@@ -5,10 +5,11 @@
 Modes are `off`, `async` and `sync`; they take turns in rounds, and the median of each counts. The server has the first
 processor, its loader and its embedded PostgreSQL with it; the load (wrk: `apt install wrk`) has the second. With
 `--database apart` the database is one that was given, and has the second processor too, as where it is on another
-machine. Processor time is that of the serving process and leaves the loader and the database out; it can be trusted on
-a machine that does other things too, which requests a second cannot. Every request asks for another home. `loaded` is
-the part of the records that is in the database when the load ends; the rest waits in the spool. The records are counted
-at the end: as many as there were answers, and the chain is whole.
+machine. Processor time of a request is told by what took it: the event loop, the serving process's other threads (which
+write the log), the loader, and the embedded PostgreSQL. It can be held against other modes of the same run on a machine
+that does other things too, which requests a second cannot. Every request asks for another home. `loaded` is the part of
+the records that is in the database when the load ends; the rest waits in the spool. The records are counted at the end:
+as many as there were answers, and the chain is whole.
 """
 
 from __future__ import annotations
@@ -79,9 +80,9 @@ def main() -> None:
                 for mode in args.modes:
                     measured = _measure(home, mode, url, bodies, args.connections, args.seconds)
                     found[mode].append(measured)
-                    rate, microseconds = measured.load.rate, measured.microseconds
+                    parts = ", ".join(f"{name} {one:.1f}" for name, one in measured.microseconds.items())
                     say(
-                        f"round {turn + 1}, {mode}: {rate:,.0f} requests/s, {microseconds:.1f} us of processor each,"
+                        f"round {turn + 1}, {mode}: {measured.load.rate:,.0f} requests/s, us each: {parts},"
                         f" p99 {measured.load.p99:.1f} ms, {measured.loaded:.0%} loaded"
                     )
     show(_figures(found), as_json=args.json)
@@ -93,12 +94,12 @@ class Measured:
 
     Attributes:
         load: what came of it.
-        microseconds: of the server's processor time for a request.
+        microseconds: of processor time for a request, by what took it.
         loaded: part of the records that is in the database when the load ends.
     """
 
     load: Load
-    microseconds: float
+    microseconds: dict[str, float]
     loaded: float
 
 
@@ -110,9 +111,9 @@ def _measure(home: Path, mode: str, url: str, bodies: list[str], connections: in
     with running(server) as running_server:
         load(running_server.url, bodies, connections=8, seconds=_WARM_SECONDS)
         _await_registry(running_server.pid, 0 if mode == "off" else 1)
-        before, used = _answered(running_server.url), _processor_seconds(running_server.pid)
+        before, used = _answered(running_server.url), _used(running_server.pid, home)
         measured = load(running_server.url, bodies, connections=connections, seconds=seconds)
-        used = _processor_seconds(running_server.pid) - used
+        used = {name: after - used[name] for name, after in _used(running_server.pid, home).items()}
         answered = _answered(running_server.url)
         loaded = _metric(running_server.url, "appraise_log_loaded_records_total") / answered
     if measured.failed:
@@ -120,7 +121,8 @@ def _measure(home: Path, mode: str, url: str, bodies: list[str], connections: in
     recorded = _recorded(home / "log")
     if mode != "off" and recorded != answered:
         sys.exit(f"{mode} answered {answered:,.0f} requests and recorded {recorded:,}")
-    return Measured(measured, used / (answered - before) * 1e6, loaded)
+    count = answered - before
+    return Measured(measured, {name: one / count * 1e6 for name, one in used.items()}, loaded)
 
 
 def _await_registry(pid: int, loaders: int) -> None:
@@ -142,9 +144,32 @@ def _metric(url: str, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
 
-def _processor_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _used(pid: int, home: Path) -> dict[str, float]:
+    """Seconds of processor time by what took them."""
+    threads = _thread_seconds(pid)
+    event_loop = threads.pop(pid)
+    postgres = home / "postgres" / "data" / "postmaster.pid"
+    database = _family(int(postgres.read_text(encoding="utf-8").splitlines()[0])) if postgres.exists() else []
+    return {
+        "event loop": event_loop,
+        "other threads": sum(threads.values()),
+        "loader": _seconds(_family(pid)[1:]),
+        "database": _seconds(database),
+    }
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all that come from it."""
+    return [pid, *(one for child in children(pid) for one in _family(child))]
+
+
+def _seconds(pids: list[int]) -> float:
+    return sum(sum(_thread_seconds(pid).values()) for pid in pids)
+
+
+def _thread_seconds(pid: int) -> dict[int, float]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return {int(task.name): int((task / "schedstat").read_text(encoding="utf-8").split()[0]) / 1e9 for task in tasks}
 
 
 def _recorded(folder: Path) -> int:
@@ -160,7 +185,7 @@ def _figures(found: dict[str, list[Measured]]) -> list[Figure]:
     for mode, runs in found.items():
         for kind, unit, values in (
             ("requests", "requests/s", [one.load.rate for one in runs]),
-            ("processor", "us/request", [one.microseconds for one in runs]),
+            ("processor", "us/request", [sum(one.microseconds.values()) for one in runs]),
             ("p50", "ms", [one.load.p50 for one in runs]),
             ("p99", "ms", [one.load.p99 for one in runs]),
         ):
@@ -170,6 +195,9 @@ def _figures(found: dict[str, list[Measured]]) -> list[Figure]:
             else:
                 references[kind] = Figure(f"log {mode}/{kind}", value, unit)
                 figures.append(references[kind])
+        for name in runs[0].microseconds:
+            value = statistics.median(one.microseconds[name] for one in runs)
+            figures.append(Figure(f"appraise/log {mode}/processor, {name}", value, "us/request"))
         if mode != "off":
             figures.append(Figure(f"appraise/log {mode}/loaded", statistics.median(one.loaded for one in runs), "of 1"))
     return figures
