@@ -145,13 +145,38 @@ def test_large_scatters_hold_a_fixed_sample_and_say_so(source: str, page: Page) 
     assert sample(6000).tolist() == sample(6000).tolist()
 
 
-def test_headline_gives_five_numbers_with_what_is_acceptable(page: Page, evaluation: Evaluation) -> None:
+def test_headline_gives_every_figure_of_the_ratio_study_and_the_worst_coverage(
+    page: Page, evaluation: Evaluation
+) -> None:
     tiles = [attributes for _, attributes in page.elements if attributes.get("class") == "tile"]
-    assert len(tiles) == 5
+    assert len(tiles) == 1 + 2 + 6
     split = evaluation.headline
+    worst = min(one.intervals[0.9].observed for one in evaluation.splits.values() if one is not split)
+    assert f"{100 * worst:.1f}%" in page.text
+    for title in ("PRD", "PRB", "MKI", "VEI"):
+        assert title in page.text
     assert f"{100 * split.metrics['mdape'].value:.2f}%" in page.text
     assert f"{100 * split.intervals[0.9].observed:.1f}%" in page.text
     assert "acceptable 0.90 to 1.10" in page.text
+
+
+def test_the_verdict_stands_on_top_and_says_how_bad_it_is(page: Page, source: str, evaluation: Evaluation) -> None:
+    assert all(sentence in page.text for sentence in evaluation.verdict)
+    assert source.index('class="verdict outside"') < source.index('class="tiles"')
+
+
+def test_splits_and_intervals_carry_their_standing(source: str) -> None:
+    for start in ("Splits side by side</h2>", "Intervals</h2>"):
+        section = source[source.index(start) :].split("</section>", maxsplit=1)[0]
+        assert "badge outside" in section or "badge within" in section, start
+
+
+def test_what_the_fsd_holds_is_measured(page: Page, evaluation: Evaluation) -> None:
+    rows = evaluation.headline.predictions
+    reach = evaluation.headline.metrics["fsd"].value
+    share = (abs(rows.actual - rows.estimate) <= reach * rows.estimate).mean()
+    assert f"{100 * share:.1f}% of these sales lie this close" in page.text
+    assert "two sales in three" not in page.text
 
 
 def test_equal_evaluations_give_equal_pages_of_about_five_megabytes(evaluation: Evaluation, source: str) -> None:

@@ -69,6 +69,21 @@ def test_names_from_data_are_neither_markup_nor_terminal_control(evaluation: Eva
     assert display.label(worst.label) in text
 
 
+def test_what_failed_stands_before_every_figure_and_beside_each(evaluation: Evaluation) -> None:
+    text = text_of(evaluation, width=400)
+    assert evaluation.verdict
+    assert text.index(evaluation.verdict[0]) < text.index("Candidates by")
+    beside = text[text.index("Side by side") :]
+    marked = {line.split()[0] for line in beside.split("Intervals:")[0].splitlines() if "!" in line}
+    words = evaluation.to_dict()["splits"].values()
+    outside = {key for split in words for key, one in split["metrics"].items() if one["standing"] == "outside"}
+    assert outside
+    assert {"COD", "PRD", "PRB", "MKI"} & marked == {key.upper() for key in outside} & {"COD", "PRD", "PRB", "MKI"}
+    coverage = [line for line in beside.splitlines() if line.startswith("Holdout") and "% to " in line]
+    assert len(coverage) == 3
+    assert all(line.rstrip().endswith(("within", "outside")) for line in coverage)
+
+
 def test_text_fits_eighty_columns(evaluation: Evaluation) -> None:
     assert max(map(len, text_of(evaluation).splitlines())) <= 80
 

@@ -11,6 +11,9 @@ UNDEFINED = "n/a"
 #: What a standing is called.
 STANDING_WORDS: dict[Standing, str] = {"within": "within", "unsure": "unsure", "outside": "outside"}
 
+#: A standing where there is no room for a word.
+STANDING_MARKS: dict[Standing, str] = {"within": "", "unsure": "?", "outside": "!"}
+
 
 def price(value: float, digits: int = 4) -> str:
     """An amount: whole from 1,000 on, else to that many significant digits."""

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from appraise.evaluation.groups import Dates
 from appraise.evaluation.intervals import Coverage, level_key
-from appraise.evaluation.metrics import Measured
+from appraise.evaluation.metrics import Measured, standings
 from appraise.evaluation.slices import SliceTable
+from appraise.evaluation.verdict import verdict
 
 #: Names of splits, for people. Other names stand as they are.
 SPLIT_TITLES: Mapping[str, str] = {
@@ -222,9 +223,19 @@ class Evaluation:
             raise ValueError("an evaluation needs at least one split")
 
     @property
-    def headline(self) -> SplitResult:
+    def headline_name(self) -> str:
         """The split that speaks for the model: the holdout where there is one."""
-        return self.splits.get("holdout", next(iter(self.splits.values())))
+        return "holdout" if "holdout" in self.splits else next(iter(self.splits))
+
+    @property
+    def headline(self) -> SplitResult:
+        """That split's results."""
+        return self.splits[self.headline_name]
+
+    @property
+    def verdict(self) -> tuple[str, ...]:
+        """What it comes to, in sentences that begin with what failed."""
+        return verdict(self.splits, self.headline_name)
 
     @property
     def ranked(self) -> tuple[Candidate, ...]:
@@ -236,6 +247,7 @@ class Evaluation:
         return {
             "dataset": self.dataset,
             "model": {"name": self.model.name, "version": self.model.version, "kind": self.model.kind},
+            "verdict": list(self.verdict),
             "error_metric": self.error_metric,
             "row_budget_microseconds": _number(self.row_budget_microseconds),
             "candidates": [_candidate_dict(candidate) for candidate in self.candidates],
@@ -268,10 +280,11 @@ def _metrics_dict(metrics: Mapping[str, Measured]) -> dict[str, dict[str, float 
 
 
 def _coverage_dict(coverage: Mapping[float, Coverage]) -> dict[str, dict[str, float | None]]:
-    return {
-        level_key(level): {"observed": _number(one.observed), "mean_width": _number(one.mean_width)}
-        for level, one in coverage.items()
-    }
+    return {level_key(level): _one_coverage_dict(one) for level, one in coverage.items()}
+
+
+def _one_coverage_dict(one: Coverage) -> dict[str, float | None]:
+    return {"observed": _number(one.observed), "mean_width": _number(one.mean_width)}
 
 
 def _candidate_dict(candidate: Candidate) -> dict[str, Any]:
@@ -291,8 +304,19 @@ def _split_dict(split: SplitResult) -> dict[str, Any]:
     return {
         "rows": split.rows,
         "note": split.note,
-        "metrics": _metrics_dict(split.metrics),
-        "intervals": _coverage_dict(split.intervals),
+        "metrics": {
+            key: {**_measured_dict(split.metrics[key]), "standing": word}
+            for key, word in standings(split.metrics).items()
+        },
+        "intervals": {
+            level_key(level): {
+                **_one_coverage_dict(one),
+                "chance_low": _number(one.chance_low),
+                "chance_high": _number(one.chance_high),
+                "standing": one.standing,
+            }
+            for level, one in split.intervals.items()
+        },
         "calibration": [
             {
                 "rows": one.rows,

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.special import bdtr, bdtrik
 
 from appraise.errors import DataError
+from appraise.evaluation.metrics import Standing
 
 #: A group of fewer rows is shown and not judged: chance alone moves its coverage too far.
 MIN_JUDGED_ROWS = 200
@@ -47,6 +48,11 @@ class Coverage:
     def within_chance(self) -> bool:
         """Whether the observed coverage is what chance allows at the nominal level."""
         return self.chance_low <= self.observed <= self.chance_high
+
+    @property
+    def standing(self) -> Standing:
+        """Where the observed coverage stands against what chance allows."""
+        return "within" if self.within_chance else "outside"
 
 
 def coverage(actual: ArrayLike, lower: ArrayLike, upper: ArrayLike, *, level: float) -> Coverage:

@@ -258,7 +258,7 @@ METRICS: dict[str, Metric] = _registry(
         acceptable=None,
         better="lower",
         digits=1,
-        meaning="Spread of the errors: about two sales in three lie this close to the estimate.",
+        meaning="Spread of the errors: their standard deviation as a share of the price.",
     ),
 )
 

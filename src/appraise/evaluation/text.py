@@ -31,8 +31,11 @@ def render_text(evaluation: Evaluation) -> Group:
     from rich.text import Text
 
     model = evaluation.model
-    title = display.label(f"{evaluation.dataset}: {model.name} {model.version} ({model.kind})", 120)
-    parts: list[Text | Table] = [Text(title, "bold")]
+    dataset = "" if evaluation.dataset == model.name else f"{evaluation.dataset}: "
+    parts: list[Text | Table] = [
+        Text(display.label(f"{dataset}{model.name} {model.version} ({model.kind})", 120), "bold")
+    ]
+    parts += [Text(sentence) for sentence in evaluation.verdict]
     if evaluation.unit:
         parts.append(Text(f"Prices and errors in {evaluation.unit}."))
     if evaluation.candidates:
@@ -45,7 +48,7 @@ def render_text(evaluation: Evaluation) -> Group:
         )
     parts += [*_metrics(evaluation), Text("VEI is from the IAAO exposure draft of May 2026, not yet adopted.")]
     if len(evaluation.splits) > 1:
-        parts.append(_splits(evaluation))
+        parts += [_splits(evaluation), Text("! outside its acceptable range, ? unsure.")]
     if any(split.intervals for split in evaluation.splits.values()):
         parts.append(_coverage(evaluation))
         parts += [Text(f"\n{line}") for line in _worst_groups(evaluation.headline)]
@@ -112,8 +115,10 @@ def candidates_table(
 def _metrics(evaluation: Evaluation) -> list[Text | Table]:
     from rich.text import Text
 
-    name, split = _headline(evaluation)
-    table = _table(f"{name}, {split.rows:,} sales", "", "value", "95% interval", "acceptable", "")
+    name, split = evaluation.headline_name, evaluation.headline
+    table = _table(
+        f"{SPLIT_TITLES.get(name, name)}, {split.rows:,} sales", "", "value", "95% interval", "acceptable", ""
+    )
     standing = standings(split.metrics)
     for key, measured in split.metrics.items():
         metric, word = METRICS[key], standing[key]
@@ -130,31 +135,40 @@ def _metrics(evaluation: Evaluation) -> list[Text | Table]:
     return [table, Text(display.label(split.note, 400), "italic")]
 
 
-def _headline(evaluation: Evaluation) -> tuple[str, SplitResult]:
-    name = next(name for name, split in evaluation.splits.items() if split is evaluation.headline)
-    return SPLIT_TITLES.get(name, name), evaluation.headline
-
-
 def _splits(evaluation: Evaluation) -> Table:
-    table = _table("Side by side", "", *(SPLIT_TITLES.get(name, name) for name in evaluation.splits))
-    _add(table, "Sales", *(f"{split.rows:,}" for split in evaluation.splits.values()))
+    from rich.text import Text
+
+    # A mark has a column of its own, so that figures with and without one stand under each other.
+    table = _table(
+        "Side by side", "", *(head for name in evaluation.splits for head in (SPLIT_TITLES.get(name, name), ""))
+    )
+    _add(table, "Sales", *(cell for split in evaluation.splits.values() for cell in (f"{split.rows:,}", "")))
+    standing = [standings(split.metrics) for split in evaluation.splits.values()]
     for key, metric in METRICS.items():
-        found = [split.metrics.get(key) for split in evaluation.splits.values()]
-        _add(table, metric.title, *("" if one is None else display.figure(metric, one.value) for one in found))
+        cells: list[Text] = []
+        for split, words in zip(evaluation.splits.values(), standing, strict=True):
+            measured, word = split.metrics.get(key), words.get(key)
+            cells.append(Text("" if measured is None else display.figure(metric, measured.value)))
+            cells.append(Text(display.STANDING_MARKS[word], _STYLES[word]) if word is not None else Text())
+        table.add_row(metric.title, *cells)
     return table
 
 
 def _coverage(evaluation: Evaluation) -> Table:
-    table = _table("Intervals: share of the prices inside", "", "promised", "observed", "chance allows", "mean width")
+    from rich.text import Text
+
+    table = _table(
+        "Intervals: share of the prices inside", "", "promised", "observed", "chance allows", "mean width", ""
+    )
     for name, split in evaluation.splits.items():
         for level, one in split.intervals.items():
-            _add(
-                table,
-                SPLIT_TITLES.get(name, name),
+            table.add_row(
+                Text(display.label(SPLIT_TITLES.get(name, name))),
                 display.percent(level, 0 if len(level_key(level)) == 4 else 1),
                 display.percent(one.observed),
                 f"{display.percent(one.chance_low)} to {display.percent(one.chance_high)}",
                 display.price(one.mean_width),
+                Text(display.STANDING_WORDS[one.standing], _STYLES[one.standing]),
             )
     return table
 

@@ -20,9 +20,11 @@ from appraise.evaluation.metrics import METRICS, Standing, standings
 from appraise.evaluation.report.figure import Figure
 from appraise.evaluation.report.markup import badge, escape, navigation
 from appraise.evaluation.report.sections import GROUP_LEVEL, Gallery, sections
+from appraise.evaluation.report.tables import title_of
+from appraise.evaluation.verdict import RATIO_STUDY_KEYS
 
-#: Metrics of the headline, after the one that candidates are compared by.
-_HEADLINE_KEYS = ("median_ratio", "cod", "prb")
+#: Metrics of the headline, after the one that candidates are compared by; coverage stands between the two parts.
+_HEADLINE_KEYS = ("mdape",)
 
 _FOOTER = """\
 Intervals of figures are 95% percentile bootstrap intervals over sales; those of groups are rank intervals of the
@@ -37,7 +39,7 @@ def render_html(evaluation: Evaluation) -> str:
     parts = list(sections(evaluation, gallery))
     main = "".join(part.render() for part in parts)
     body = f"{_header(evaluation, navigation(parts))}<main>{main}</main>{_footer(evaluation)}"
-    title = display.label(f"{evaluation.dataset}: {evaluation.model.name} {evaluation.model.version}", 120)
+    title = display.label(f"{_name(evaluation)}: evaluation", 120)
     return _document(escape(title), body, gallery.figures)
 
 
@@ -46,47 +48,76 @@ def _header(evaluation: Evaluation, links: str) -> str:
     facts = [f"Dataset {evaluation.dataset}", f"model {model.kind}", f"{split.rows:,} sales held out"]
     facts += [f"prices in {evaluation.unit}"] if evaluation.unit else []
     return (
-        f"<header><h1>{escape(display.label(f'{model.name} {model.version}', 80))}</h1>"
+        f"<header><h1>{escape(display.label(_name(evaluation), 80))}</h1>"
         f'<p class="subtitle">{escape(display.label(", ".join(facts), 200))}</p>'
-        f'<p class="summary">{escape(_summary(split))}</p>'
+        f'<p class="summary">{escape(_summary(split))}</p>{_verdict(evaluation)}'
         f'<div class="tiles">{"".join(_tiles(evaluation))}</div>{links}</header>'
     )
+
+
+def _name(evaluation: Evaluation) -> str:
+    return f"{evaluation.model.name} {evaluation.model.version}"
+
+
+def _verdict(evaluation: Evaluation) -> str:
+    """What it comes to, set off by the worst standing of any split."""
+    words = [word for split in evaluation.splits.values() for word in standings(split.metrics).values()]
+    words += [one.standing for split in evaluation.splits.values() for one in split.intervals.values()]
+    worst = next((word for word in ("outside", "unsure", "within") if word in words), None)
+    if worst is None or not evaluation.verdict:
+        return ""
+    return f'<div class="verdict {worst}">{"".join(f"<p>{escape(one)}</p>" for one in evaluation.verdict)}</div>'
 
 
 def _summary(split: SplitResult) -> str:
     middle, near = split.metrics["mdape"].value, split.metrics["ppe10"].value
     return (
-        f"Half of the estimates lie within {display.percent(middle)} of the price, and {display.percent(near, 0)} of "
-        f"them within 10%, on {split.rows:,} sales that the model had not seen."
+        f"Half of the estimates lie within {display.percent(middle)} of the price and {display.percent(near)} of all "
+        f"estimates within 10%, on {split.rows:,} sales that the model had not seen."
     )
 
 
 def _tiles(evaluation: Evaluation) -> Iterator[str]:
+    """The error, coverage where it was measured best and worst, and every figure of the ratio study."""
     split = evaluation.headline
-    standing = standings(split.metrics)
     for key in dict.fromkeys((evaluation.error_metric, *_HEADLINE_KEYS)):
-        metric, measured = METRICS[key], split.metrics[key]
-        accepted = display.acceptable(metric)
-        yield _tile(
-            metric.title,
-            display.figure(metric, measured.value),
-            display.interval(metric, measured),
-            f"acceptable {accepted}" if accepted else f"{metric.better} is better",
-            standing[key],
-        )
+        yield _metric_tile(evaluation, key)
     covered = split.intervals.get(GROUP_LEVEL)
     if covered is not None:
-        yield _coverage_tile(covered)
+        yield _coverage_tile(evaluation, f"{display.percent(GROUP_LEVEL, 0)} coverage", covered)
+    others = [
+        (name, one.intervals[GROUP_LEVEL])
+        for name, one in evaluation.splits.items()
+        if one is not split and GROUP_LEVEL in one.intervals
+    ]
+    if others:
+        name, least = min(others, key=lambda pair: pair[1].observed)
+        yield _coverage_tile(evaluation, f"{display.percent(GROUP_LEVEL, 0)}, {title_of(name).lower()}", least)
+    for key in RATIO_STUDY_KEYS:
+        yield _metric_tile(evaluation, key)
 
 
-def _coverage_tile(covered: Coverage) -> str:
+def _metric_tile(evaluation: Evaluation, key: str) -> str:
+    metric, measured = METRICS[key], evaluation.headline.metrics[key]
+    accepted = display.acceptable(metric)
+    unit = f"{evaluation.unit}, " if metric.unit == "price" and evaluation.unit else ""
+    return _tile(
+        metric.title,
+        display.figure(metric, measured.value),
+        display.interval(metric, measured),
+        f"acceptable {accepted}" if accepted else f"{unit}{metric.better} is better",
+        standings(evaluation.headline.metrics)[key],
+    )
+
+
+def _coverage_tile(evaluation: Evaluation, title: str, covered: Coverage) -> str:
     low, high = display.percent(covered.chance_low), display.percent(covered.chance_high)
     return _tile(
-        f"{display.percent(covered.level, 0)} coverage",
+        title,
         display.percent(covered.observed),
-        f"mean width {display.price(covered.mean_width)}",
+        f"mean width {display.price(covered.mean_width)} {evaluation.unit}".rstrip(),
         f"chance allows {low} to {high}",
-        "within" if covered.within_chance else "outside",
+        covered.standing,
     )
 
 

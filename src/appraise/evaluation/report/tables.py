@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from appraise.evaluation import display
 from appraise.evaluation.evaluation import SPLIT_TITLES, Evaluation, SplitResult
 from appraise.evaluation.metrics import METRICS, standings
+from appraise.evaluation.point_errors import share_within_fsd
 from appraise.evaluation.report.markup import Content, Html, badge, escape, table
 from appraise.evaluation.slices import SliceTable
 
@@ -24,7 +27,7 @@ def metrics_table(split: SplitResult) -> Html:
     standing = standings(split.metrics)
     rows: list[list[Content]] = [
         [
-            Html(f'{escape(METRICS[key].title)}<span class="meaning">{escape(METRICS[key].meaning)}</span>'),
+            Html(f'{escape(METRICS[key].title)}<span class="meaning">{escape(_meaning(split, key))}</span>'),
             display.figure(METRICS[key], measured.value),
             badge(standing[key]),
             display.interval(METRICS[key], measured),
@@ -33,6 +36,17 @@ def metrics_table(split: SplitResult) -> Html:
         for key, measured in split.metrics.items()
     ]
     return table(["Metric", "Value", "Standing", "95% interval", "Acceptable"], rows)
+
+
+def _meaning(split: SplitResult, key: str) -> str:
+    """What a figure says; of the FSD also how much of the sales it holds, for that follows from no formula."""
+    meaning, value = METRICS[key].meaning, split.metrics[key].value
+    if key != "fsd" or not math.isfinite(value):
+        return meaning
+    share = share_within_fsd(split.predictions.actual, split.predictions.estimate, value)
+    return (
+        f"{meaning} {display.percent(share)} of these sales lie this close to the estimate; of normal errors 68% would."
+    )
 
 
 def candidates_table(evaluation: Evaluation) -> Html:
@@ -58,10 +72,15 @@ def candidates_table(evaluation: Evaluation) -> Html:
 def splits_table(evaluation: Evaluation) -> Html:
     """Every metric, a column for each split."""
     splits = evaluation.splits
-    rows = [["Sales", *(f"{split.rows:,}" for split in splits.values())]]
+    standing = [standings(split.metrics) for split in splits.values()]
+    rows: list[list[Content]] = [["Sales", *(f"{split.rows:,}" for split in splits.values())]]
     for key, metric in METRICS.items():
-        found = [split.metrics.get(key) for split in splits.values()]
-        rows.append([metric.title, *("" if one is None else display.figure(metric, one.value) for one in found)])
+        cells: list[Content] = []
+        for split, words in zip(splits.values(), standing, strict=True):
+            measured = split.metrics.get(key)
+            shown = "" if measured is None else display.figure(metric, measured.value)
+            cells.append(Html(f"{badge(words.get(key)).text} {escape(shown)}"))
+        rows.append([metric.title, *cells])
     return table(["Metric", *(title_of(name) for name in splits)], rows)
 
 
@@ -87,18 +106,19 @@ def baselines_table(evaluation: Evaluation) -> Html:
 
 def coverage_table(evaluation: Evaluation) -> Html:
     """Coverage and width by split and level."""
-    rows = [
+    rows: list[list[Content]] = [
         [
             title_of(name),
             display.percent(level, 0),
             display.percent(one.observed),
+            badge(one.standing),
             f"{display.percent(one.chance_low)} to {display.percent(one.chance_high)}",
             display.price(one.mean_width),
         ]
         for name, split in evaluation.splits.items()
         for level, one in split.intervals.items()
     ]
-    return table(["Split", "Promised", "Observed", "Chance allows", "Mean width"], rows)
+    return table(["Split", "Promised", "Observed", "Standing", "Chance allows", "Mean width"], rows)
 
 
 def slice_table(sliced: SliceTable, level: float) -> Html:
