@@ -25,6 +25,8 @@ def test_an_estimate_comes_with_all_that_is_promised(server, row, predictor):
     body = response.json()
     assert list(body) == [
         "prediction",
+        "currency",
+        "price_unit",
         "prediction_id",
         "model_name",
         "model_version",
@@ -37,6 +39,7 @@ def test_an_estimate_comes_with_all_that_is_promised(server, row, predictor):
     ]
     expected = predictor.predict([row])
     assert body["prediction"] == expected.estimate[0]
+    assert (body["currency"], body["price_unit"]) == ("USD", 100_000.0)
     assert body["prediction_interval"] == {"lower": expected.lower[0], "upper": expected.upper[0], "level": 0.9}
     assert body["confidence_score"] == expected.confidence[0]
     assert (body["model_name"], body["model_version"], body["warnings"]) == ("california", "1.0.0", [])
@@ -100,6 +103,7 @@ def test_every_row_of_a_batch_is_answered_or_refused_in_its_place(server, row, p
     response = server.post("/predict/batch?level=0.8", json={"rows": rows, "batch_name": "monday"})
     assert response.status_code == 200
     body = response.json()
+    assert (body["currency"], body["price_unit"]) == ("USD", 100_000.0)
     assert (body["batch_name"], body["rows"], body["valued"], body["refused"]) == ("monday", 6, 3, 3)
     assert [result["row"] for result in body["results"]] == list(range(6))
     assert [result["status"] for result in body["results"]] == [

@@ -61,6 +61,7 @@ def test_an_estimate_is_found_at_once_and_settled_by_its_sale(recorded, own_home
     assert {key: found[key] for key in answer} == answer
     assert (found["transport"], found["arm"], found["currency"]) == ("rest", "champion", "USD")
     assert until(lambda: _loaded(server, name))["outcomes"] == []
+    assert server.get("/latest_predictions").text.count('"price_unit"') == 1
 
     tomorrow = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 86_400))
     price = round(answer["prediction"] * 100_000)

@@ -74,6 +74,8 @@ class Many:
             batch_name=batch_name,
             model_name=model.name,
             model_version=model.version,
+            currency=model.spec.currency,
+            price_unit=model.spec.price_unit,
             timestamp=now(),
             rows=len(rows),
             valued=len(accepted),

@@ -8,9 +8,18 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+Currency = Annotated[str | None, Meta(description="ISO 4217 code of all prices in the answer; null where unknown.")]
+PriceUnit = Annotated[
+    float,
+    Meta(
+        gt=0,
+        description="Units of the currency in 1 of every price in the answer: with 100000 and USD, 4.5 is 450,000 USD.",
+    ),
+]
 
-class Interval(msgspec.Struct):
-    """A prediction interval in the target's unit."""
+
+class Interval(msgspec.Struct, gc=False):
+    """A prediction interval, in the unit of the prediction."""
 
     lower: float
     upper: float
@@ -20,7 +29,7 @@ class Interval(msgspec.Struct):
 class Comparable(msgspec.Struct):
     """A known sale near the valued home in place and likeness."""
 
-    price: Annotated[float, Meta(description="What it fetched, in the target's unit.")]
+    price: Annotated[float, Meta(description="What it fetched, in the unit of the prediction.")]
     date: dt.date | None
     distance_km: float | None
     likeness: Annotated[float, Meta(description="Distance in the metric of place and likeness; 0 is an equal home.")]
@@ -32,10 +41,10 @@ class Contribution(msgspec.Struct):
 
     name: Annotated[str, Meta(description="An input column, or such as `location` and `comparable sales`.")]
     columns: Annotated[tuple[str, ...], Meta(description="The input columns that it is made of.")]
-    money: Annotated[float, Meta(description="In the target's unit, negative where it lowers the estimate.")]
-
-
-_Base = Annotated[float, Meta(description="What the model says of a home that it knows nothing of.")]
+    money: Annotated[
+        float,
+        Meta(description="In the unit of the prediction (`price_unit` of `currency`), negative where it lowers it."),
+    ]
 
 
 FeatureSources = Annotated[
@@ -45,10 +54,12 @@ FeatureSources = Annotated[
 FeatureTimes = Annotated[dict[str, dt.datetime], Meta(description="Since when each stored value holds.")]
 
 
-class Prediction(msgspec.Struct):
+class Prediction(msgspec.Struct, gc=False):
     """The estimate of one home."""
 
-    prediction: Annotated[float, Meta(description="The estimate in the target's unit.")]
+    prediction: Annotated[float, Meta(description="The estimate, in the unit that `price_unit` and `currency` say.")]
+    currency: Currency
+    price_unit: PriceUnit
     prediction_id: Annotated[str, Meta(description="Names this estimate, and no other.")]
     model_name: str
     model_version: str
@@ -67,10 +78,16 @@ class Prediction(msgspec.Struct):
     feature_sources: FeatureSources | msgspec.UnsetType = msgspec.UNSET
     feature_times: FeatureTimes | msgspec.UnsetType = msgspec.UNSET
     base: (
-        Annotated[float, Meta(description="What the model says of a home that it knows nothing of.")]
+        Annotated[
+            float,
+            Meta(description="What the model says of a home that it knows nothing of, in the unit of the prediction."),
+        ]
         | msgspec.UnsetType
     ) = msgspec.UNSET
-    contributions: tuple[Contribution, ...] | msgspec.UnsetType = msgspec.UNSET
+    contributions: (
+        Annotated[tuple[Contribution, ...], Meta(description="Added to `base` in their order they give `prediction`.")]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
     comparables: tuple[Comparable, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -87,7 +104,7 @@ class Valued(msgspec.Struct, tag="valued", tag_field="status"):
     """The estimate of one row of a batch."""
 
     row: int
-    prediction: float
+    prediction: Annotated[float, Meta(description="In the unit that is said once for the whole batch.")]
     prediction_id: str
     prediction_interval: Interval
     confidence_score: float
@@ -111,6 +128,8 @@ class BatchPrediction(msgspec.Struct):
     batch_name: str | None
     model_name: str
     model_version: str
+    currency: Currency
+    price_unit: PriceUnit
     timestamp: Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
     rows: int
     valued: int
@@ -190,7 +209,8 @@ class ModelInfo(msgspec.Struct):
     title: str | None
     target: str
     unit: str | None
-    currency: str | None
+    currency: Currency
+    price_unit: PriceUnit
     features: tuple[str, ...]
     created_at: dt.datetime
     loaded_at: dt.datetime

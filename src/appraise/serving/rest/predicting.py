@@ -98,9 +98,12 @@ class Predicting:
             more: further fields of `messages.Prediction`.
         """
         self._tally.valued(model.name, model.version, 1)
+        spec = model.spec
         body = _encoder.encode(
             messages.Prediction(
                 prediction=answer.estimate,
+                currency=spec.currency,
+                price_unit=spec.price_unit,
                 prediction_id=new_id(),
                 model_name=model.name,
                 model_version=model.version,

@@ -195,6 +195,7 @@ def _info(lineup: Lineup, model: LoadedModel) -> messages.ModelInfo:
         target=spec.target.name,
         unit=spec.target.unit,
         currency=spec.currency,
+        price_unit=spec.price_unit,
         features=tuple(column.name for column in spec.inputs),
         created_at=manifest.created_at,
         loaded_at=model.loaded_at,

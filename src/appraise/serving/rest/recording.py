@@ -27,6 +27,9 @@ from appraise.store.records import Served, ServedInterval
 _MOST_HELD = 1024
 _MOST_TAILS = 1024
 
+#: What a single answer says itself, and its record therefore already.
+_SAID_BY_ANSWERS = frozenset(("currency", "price_unit"))
+
 
 class Recorder:
     """Records the estimates of one worker. `answered` belongs to the event loop, the other calls to other threads.
@@ -179,7 +182,11 @@ class Recorder:
         if tail is None:
             if len(self._tails) >= _MOST_TAILS:
                 self._tails.clear()
-            origin = {name: value for name, value in self._origin(scope, model, options).items() if value is not None}
+            origin = {
+                name: value
+                for name, value in self._origin(scope, model, options).items()
+                if value is not None and name not in _SAID_BY_ANSWERS
+            }
             tail = self._tails[key] = b"," + msgspec.json.encode(origin)[1:]
         return tail
 
