@@ -40,8 +40,9 @@ from appraise.serving.streaming.topics import create_topics, list_topics
 PRODUCERS = 16
 #: Of so many producers one commits.
 _COMMIT_EVERY = 4
-#: The broker is killed at most so long after the first word of an end.
-_KILL_SECONDS = 0.05
+#: The broker is killed at most so long after it has confirmed the first end: then some ends are in its log, and not yet
+#: in the partitions.
+_KILL_SECONDS = 0.008
 #: A call that ends a transaction while the broker dies is not waited for.
 _END_SECONDS = 1.0
 _CALL_SECONDS = 30.0
@@ -103,14 +104,15 @@ class Party:
         """All of the transaction but its end; raises KafkaException."""
         self._write(self.number, group)
 
-    def end(self) -> None:
-        """End it, as far as the broker lives."""
+    def end(self, first: threading.Event) -> None:
+        """End it, as far as the broker lives; sets `first` when that is confirmed."""
         self.asked = True
         try:
             (self._producer.commit_transaction if self.commits else self._producer.abort_transaction)(_END_SECONDS)
         except KafkaException:
             return
         self.confirmed = True
+        first.set()
 
     def return_anew(self, group: Any) -> None:
         """Take the transactional id over, and commit a transaction of other partitions; raises KafkaException."""
@@ -143,9 +145,11 @@ def run_round(broker: LocalBroker, dice: random.Random) -> Round:
     parties = [Party(stage, number, commits=number % _COMMIT_EVERY == 0) for number in range(PRODUCERS)]
     for party in parties:
         party.prepare(group)
-    ends = [threading.Thread(target=party.end) for party in parties]
+    first = threading.Event()
+    ends = [threading.Thread(target=party.end, args=(first,)) for party in parties]
     for thread in ends:
         thread.start()
+    first.wait(_END_SECONDS)
     time.sleep(dice.uniform(0.0, _KILL_SECONDS))
     # At once: looking first whether it runs would take longer than the ends do.
     os.kill(running.pid, signal.SIGKILL)
