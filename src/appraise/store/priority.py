@@ -11,8 +11,8 @@ from appraise.logs import get_logger
 
 _log = get_logger(__name__)
 
-#: The nice level at which the kernel gives a process a third of what it gives one of the usual level.
-_SHARE_NICE = 5
+#: The nice level at which the kernel gives a process half of what it gives one of the usual level.
+_SHARE_NICE = 3
 #: Part of its time for which a thread waited for the processor, from which on the processor counts as busy.
 _BUSY = 0.2
 #: Rest after a piece of work on a busy processor, in times of what the piece took, and the longest in seconds.
@@ -35,9 +35,9 @@ def stand_back(pid: int = 0) -> None:
 
 
 def take_a_share(pid: int = 0) -> None:
-    """Have a process, 0 for this one, take about a quarter of a processor that somebody else wants too.
+    """Have a process, 0 for this one, take about a third of a processor that somebody else wants too.
 
-    It can stand back later. The backend of a database and who feeds it have two fifths together.
+    It can stand back later. The backend of a database and who feeds it have half of it together.
     """
     try:
         os.setpriority(os.PRIO_PROCESS, pid, max(_SHARE_NICE, os.getpriority(os.PRIO_PROCESS, pid)))
