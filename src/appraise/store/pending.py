@@ -1,7 +1,7 @@
 """What was handed to the prediction log and is not in a file yet.
 
-Records are framed some dozens at a time by whoever hands over the last of them: one by one, framing takes half as long
-again, and all that gathers between two writes would hold the interpreter's lock for too long. What is left for the
+Records are framed some dozens at a time by whoever hands over the last of them: one by one, framing takes two fifths
+longer, and all that gathers between two writes would hold the interpreter's lock for too long. What is left for the
 thread that writes is the rest and one call. Where there is no segment to go on with, as when one is full or the disk
 fails, bodies are kept as they are and framed when there is one.
 """
