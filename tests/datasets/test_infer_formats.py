@@ -133,6 +133,76 @@ def test_three_digits_behind_every_point_are_a_fraction_and_said_to_be_doubtful(
     assert "could also be thousands" in inference.notes["[csv]"]
 
 
+GROUPED = [f"€ {price:,}".replace(",", ".") for price in range(90_000, 90_000 + 7_577 * ROWS, 7_577)]
+SMALLER = [f"€ {150 + 5 * n}.{(n * 7) % 1000:03}" for n in range(ROWS)]
+DAYS = [f"{1 + n % 28:02}.{1 + n % 12:02}.{2020 + n % 3}" for n in range(ROWS)]
+THOUSANDS = [float(price[2:].replace(".", "")) for price in SMALLER]
+
+
+def checked(inference: Inference) -> list[str]:
+    """What a person is asked to look at in how the file is written."""
+    return [each.decision for each in inference.decisions if each.check and each.column == "[csv]"]
+
+
+@pytest.mark.parametrize(
+    ("separator", "table", "because"),
+    [
+        (";", {"sold": DAYS}, "28.01.2020"),
+        (";", {}, "semicolon"),
+        (",", {"sold": DAYS}, "dates of sold"),
+        ("\t", {"sold": [f"{day} 14:30" for day in DAYS]}, "dates of sold"),
+    ],
+)
+def test_points_in_prices_are_thousands_where_the_file_is_continental(
+    tmp_path: Path, separator: str, table: dict[str, Sequence[object]], because: str
+) -> None:
+    areas = [int(area) for area in AREAS]
+    inference = infer(tmp_path, {"price": SMALLER, "area": areas, **table}, separator)
+    assert values(inference, "price") == THOUSANDS
+    assert values(inference, "area") == areas
+    assert checked(inference) == ["a point sets off thousands, and a comma is the decimal mark"]
+    assert because.replace("28.01.2020", "01.01.2020") in inference.notes["[csv]"]
+    assert "decimal_comma = false" in inference.notes["[csv]"]
+
+
+@pytest.mark.parametrize(
+    ("separator", "table"),
+    [
+        (",", {}),  # no other sign
+        (",", {"sold": [day.replace(".", "/") for day in DAYS]}),
+        (",", {"sold": ["2020.05.17", *DAYS[1:20], *["2021-01-01"] * (ROWS - 20)]}),
+        (";", {"sold": DAYS, "area": [f"{area:.2f}" for area in AREAS]}),  # decimal points elsewhere
+        (";", {"sold": DAYS, "latitude": [f"{48 + n / 1000:.3f}" for n in range(1, ROWS + 1)]}),
+    ],
+)
+def test_points_in_prices_that_may_be_either_are_a_decision_to_check(
+    tmp_path: Path, separator: str, table: dict[str, Sequence[object]]
+) -> None:
+    inference = infer(tmp_path, {"price": SMALLER, "area": [int(area) for area in AREAS], **table}, separator)
+    assert values(inference, "price") == [float(price[2:]) for price in SMALLER]
+    assert checked(inference) == ["a point is read as the decimal mark"]
+    assert "CHECK THIS" in inference.notes["[csv]"]
+
+
+def test_prices_of_which_one_is_no_group_of_thousands_are_fractions(tmp_path: Path) -> None:
+    for odd in ("€ 1250", "€ 99.5", "€ 0.500"):
+        inference = infer(tmp_path, {"price": [odd, *SMALLER[1:]], "area": [int(a) for a in AREAS], "sold": DAYS}, ";")
+        assert values(inference, "price")[1:] == [float(price[2:]) for price in SMALLER[1:]], odd
+
+
+def test_mixed_marks_of_millions_and_thousands_need_no_second_look(tmp_path: Path) -> None:
+    inference = infer(tmp_path, {"price": GROUPED, "area": [f"{a:.1f}".replace(".", ",") for a in AREAS]}, ";")
+    assert values(inference, "price")[:2] == [90_000.0, 97_577.0]
+    assert checked(inference) == []
+
+
+def test_a_small_price_and_a_missing_one_stand_among_thousands(tmp_path: Path) -> None:
+    prices = ["€ 950", "auf Anfrage", *SMALLER[2:]]
+    inference = infer(tmp_path, {"price": prices, "area": [int(a) for a in AREAS], "sold": DAYS}, ";")
+    spec = inference.spec
+    assert (spec.csv.decimal_comma, spec.csv.thousands) == (True, ".")
+
+
 def test_percent_signs_units_and_brackets(tmp_path: Path) -> None:
     inference = infer(
         tmp_path,

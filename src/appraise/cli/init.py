@@ -66,7 +66,14 @@ def _render(console: Console, result: InitResult) -> None:
     for header in ("column", "decision", "reason"):
         table.add_column(header, overflow="fold")
     for each in result.decisions:
-        table.add_row(*map(Text, (each.column, each.decision, each.reason)))
+        table.add_row(*map(Text, (each.column, each.decision, each.reason)), style="yellow" if each.check else None)
     console.print(table)
+    doubtful = [each for each in result.decisions if each.check]
+    if doubtful:
+        console.print(
+            f"\nCheck {'this' if len(doubtful) == 1 else 'these'}, the file leaves it open:", style="bold yellow"
+        )
+        for each in doubtful:
+            console.print(Text(f"  {each.column}: {each.decision} ({each.reason})"))
     console.print(f"\nWritten to {result.path}. Look at it, change what is wrong, then:", markup=False, soft_wrap=True)
     console.print(f"  appraise train {result.path}", markup=False, soft_wrap=True)

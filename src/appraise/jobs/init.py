@@ -36,7 +36,13 @@ class InitResult:
                 for column in self.spec.columns
             ],
             "decisions": [
-                {"column": each.column, "decision": each.decision, "reason": each.reason} for each in self.decisions
+                {
+                    "column": each.column,
+                    "decision": each.decision,
+                    "reason": each.reason,
+                    "check": each.check,
+                }
+                for each in self.decisions
             ],
         }
 

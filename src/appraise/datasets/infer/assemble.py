@@ -95,7 +95,7 @@ def infer_spec(path: Path, *, target: str, name: str | None = None) -> Inference
     csv, frame = _read(path, journal)
     _check_target(path, frame, target)
     journal.say("[dataset]", f"made from {path.name}", f"{frame.height:,} rows and {frame.width:,} columns")
-    csv = number_format(csv, [_sample(frame[column]) for column in frame.columns], journal)
+    csv = number_format(csv, [_sample(frame[column]) for column in frame.columns], frame[target].drop_nulls(), journal)
     csv = _with_missing_words(csv, frame, journal)
     cells = frame.with_columns(pl.when(pl.all().is_in(list(csv.missing))).then(None).otherwise(pl.all()).name.keep())
     profiles = [

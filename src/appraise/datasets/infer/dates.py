@@ -57,10 +57,12 @@ class DateReading:
     Attributes:
         date_format: strptime format; None is ISO 8601.
         reason: the evidence.
+        check: whether the cells allow another reading.
     """
 
     date_format: str | None
     reason: str
+    check: bool = False
 
 
 def looks_like_dates(sample: pl.Series) -> bool:
@@ -106,6 +108,7 @@ def _day_or_month(cells: pl.Series, pair: tuple[str, str], today: dt.date) -> Da
         pair[0],
         f"no day is above 12, so day and month cannot be told apart; the day is taken to come first "
         f'(otherwise set date_format = "{pair[1]}")',
+        check=True,
     )
 
 

@@ -14,14 +14,16 @@ class Decision:
             one column.
         decision: what was decided, as a phrase.
         reason: what in the file led to it, as a phrase.
+        check: whether the file leaves it open, so that a person must look.
     """
 
     column: str
     decision: str
     reason: str
+    check: bool = False
 
     def __str__(self) -> str:
-        return f"{self.decision}: {self.reason}"
+        return f"{'CHECK THIS: ' if self.check else ''}{self.decision}: {self.reason}"
 
 
 @dataclass(slots=True)
@@ -30,5 +32,5 @@ class Journal:
 
     decisions: list[Decision] = field(default_factory=list)
 
-    def say(self, column: str, decision: str, reason: str) -> None:
-        self.decisions.append(Decision(column, decision, reason))
+    def say(self, column: str, decision: str, reason: str, *, check: bool = False) -> None:
+        self.decisions.append(Decision(column, decision, reason, check))

@@ -144,7 +144,9 @@ def _date(draft: Column, present: pl.Series, sample: pl.Series, journal: Journal
         return None
     reading = read_dates(present.unique(maintain_order=True), today)
     if reading is not None:
-        journal.say(draft.name, f"dates, written {reading.date_format or 'YYYY-MM-DD'}", reading.reason)
+        journal.say(
+            draft.name, f"dates, written {reading.date_format or 'YYYY-MM-DD'}", reading.reason, check=reading.check
+        )
         return replace(draft, kind="date", date_format=reading.date_format)
     if sample.str.contains(r"^\d+$").all():
         return None

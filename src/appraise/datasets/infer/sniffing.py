@@ -55,7 +55,9 @@ def _encoding(path: Path, journal: Journal) -> str:
     if valid:
         return "utf-8"
     encoding = "latin-1" if undefined else "cp1252"
-    journal.say("[csv]", f"the text is read as {encoding}", "it is not UTF-8; correct this if accents look wrong")
+    journal.say(
+        "[csv]", f"the text is read as {encoding}", "it is not UTF-8; correct this if accents look wrong", check=True
+    )
     return encoding
 
 
