@@ -269,7 +269,7 @@ class _Idle:
         pass
 
 
-def test_a_worker_without_work_says_when_the_cluster_is_away_and_ends_when_a_topic_is_gone(monkeypatch, eventually):
+def test_a_worker_without_work_gets_new_clients_after_an_outage_and_ends_when_a_topic_is_gone(monkeypatch, eventually):
     monkeypatch.setattr(supervising, "_LOOK_SECONDS", 0.05)
     monkeypatch.setattr(supervising, "_LAG_SECONDS", 0.05)
     monkeypatch.setattr(supervising, "_GONE_SECONDS", 0.2)
@@ -280,8 +280,13 @@ def test_a_worker_without_work_says_when_the_cluster_is_away_and_ends_when_a_top
             raise state["trouble"]
 
     pulse = Pulse()
-    ended = []
-    supervisor = supervising.Supervisor(_Idle, threading.Event(), Tally("score"), pulse, 30.0, look)
+    ended, made = [], []
+
+    def open_session():
+        made.append(_Idle())
+        return made[-1]
+
+    supervisor = supervising.Supervisor(open_session, threading.Event(), Tally("score"), pulse, 30.0, look)
 
     def run():
         try:
@@ -295,8 +300,10 @@ def test_a_worker_without_work_says_when_the_cluster_is_away_and_ends_when_a_top
     state["trouble"] = BrokerUnavailableError("nobody answers")
     eventually(lambda: not pulse.ready)
     assert pulse.to_dict()["reason"] == "nobody answers"
+    assert len(made) == 1
     state["trouble"] = None
     eventually(lambda: pulse.ready)
+    assert len(made) == 2
     state["trouble"] = UnknownTopicError("there is no topic")
     thread.join(20)
     assert not thread.is_alive()

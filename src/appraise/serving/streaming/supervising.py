@@ -121,7 +121,10 @@ class Supervisor:
                     self.tally.rebuilt("stalled")
                     return
                 if time.monotonic() - looked > _LOOK_SECONDS:
-                    self._look()
+                    if self._look():
+                        _log.info("the cluster is there again: clients are made anew")
+                        self.tally.rebuilt("outage")
+                        return
                     looked = time.monotonic()
                 if time.monotonic() - measured > _LAG_SECONDS:
                     measured = time.monotonic()
@@ -143,8 +146,12 @@ class Supervisor:
             self._pause("a batch was given up and is read again", error)
             return False
 
-    def _look(self) -> None:
-        """See that the topics are there; a cluster that is away comes back, and the clients with it."""
+    def _look(self) -> bool:
+        """See that the topics are there; says whether the cluster is there again after it was away.
+
+        Old clients find it again too, but the first transaction after it was seen to wait for its offsets until its
+        deadline.
+        """
         try:
             self.look()
         except UnknownTopicError:
@@ -153,10 +160,9 @@ class Supervisor:
             if self._away is None:
                 _log.warning("the cluster cannot be asked, and is waited for", reason=error.message)
             self._away = error.message
-        else:
-            if self._away is not None:
-                _log.info("the cluster is there again")
-            self._away = self._gone_since = None
+            return False
+        away, self._away, self._gone_since = self._away, None, None
+        return away is not None
 
     def _measure(self, session: Session) -> None:
         self.tally.lag = session.lag()

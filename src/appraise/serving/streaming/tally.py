@@ -38,7 +38,7 @@ class Tally:
         # From nought on: an alert can tell a count that rises from one that appears.
         self._messages: Counter[str] = Counter(dict.fromkeys((_DONE[role], "dead_letter"), 0))
         self._events: Counter[str] = Counter(committed=0, aborted=0)
-        self._rebuilds: Counter[str] = Counter(lost=0, stalled=0)
+        self._rebuilds: Counter[str] = Counter(lost=0, outage=0, stalled=0)
         self._sizes = [0.0] * (len(_SIZE_BUCKETS) + 2)
         self._latency = np.zeros(len(_LATENCY_BUCKETS) + 2)
         self._lock = threading.Lock()
