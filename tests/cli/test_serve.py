@@ -7,15 +7,32 @@ def test_a_key_is_shown_once_and_listed_without_itself(appraise, folder):
     key = made.out.strip()
     assert key.startswith("appraise_")
     assert "not shown again" in made.err
+    assert "From now on the service asks for a key on every route but /, /health and /docs." in made.err
     listed = appraise("keys", "list")
     assert "web" in listed.out
     assert "predict, read" in listed.out
     assert key not in listed.out
     revoked = appraise("keys", "revoke", "web")
     assert revoked.out.startswith("web (")
+    assert "No valid key is left" in revoked.err
+    assert "appraise keys create --name NAME" in revoked.err
     again = appraise("keys", "revoke", "web")
     assert again.code == 3
     assert "there is no valid key 'web'" in again.err
+
+
+def test_only_the_first_key_closes_and_only_the_last_locks_out(appraise, folder):
+    first = appraise("keys", "create", "--name", "web", "--json")
+    second = appraise("keys", "create", "--name", "web", "--json")
+    assert "From now on" in first.err
+    assert second.err == ""
+    both = appraise("keys", "revoke", "web")
+    assert both.code == 3
+    assert "2 keys have the name 'web'" in both.err
+    assert "give the id instead" in both.err
+    assert all(made.json["id"] in both.err for made in (first, second))
+    assert "No valid key" not in appraise("keys", "revoke", first.json["id"]).err
+    assert "No valid key is left" in appraise("keys", "revoke", second.json["id"], "--json").err
 
 
 def test_without_keys_the_list_says_what_to_do(appraise, folder):

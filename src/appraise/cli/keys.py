@@ -27,6 +27,9 @@ REVOKE_EXAMPLES = """\
 appraise keys revoke web
 """
 
+#: What a service answers without a key.
+_OPEN_ROUTES = "/, /health and /docs"
+
 
 @dataclass(frozen=True, slots=True)
 class _Created:
@@ -66,13 +69,17 @@ def create(
     """Make an API key.
 
     It is shown this once: what is kept is its hash, in the database where APPRAISE_DATABASE_URL gives one, and else in
-    the home. Running servers notice it.
+    the home. Running servers notice it. The first key closes the service to requests without one.
     """
     from appraise.jobs.keys import create_key
+    from appraise.jobs.keys import list_keys as job
 
     wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
+    first = not job(_place(context))
     key, secret = create_key(_place(context), name, wanted, rate_per_second=rate, actor=user_name())
     show(_Created(key, secret), _render_created, as_json=as_json)
+    if first:
+        typer.echo(f"From now on the service asks for a key on every route but {_OPEN_ROUTES}.", err=True)
 
 
 def list_keys(context: typer.Context, as_json: AsJson = False) -> None:
@@ -87,10 +94,20 @@ def revoke(
     key: Annotated[str, typer.Argument(metavar="KEY", help="Its id, or its name.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Revoke an API key. Running servers notice it within a second."""
+    """Revoke an API key. Running servers notice it within a second.
+
+    When the last one is revoked the service stays closed: it opens to a new key.
+    """
+    from appraise.jobs.keys import list_keys as job
     from appraise.jobs.keys import revoke_key
 
     show(revoke_key(_place(context), key, actor=user_name()), _render_revoked, as_json=as_json)
+    if all(one.revoked_at is not None for one in job(_place(context))):
+        typer.echo(
+            f"No valid key is left: the service refuses every request but those to {_OPEN_ROUTES}.\n"
+            "Make another: appraise keys create --name NAME",
+            err=True,
+        )
 
 
 def _place(context: typer.Context) -> KeyPlace:

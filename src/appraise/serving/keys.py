@@ -166,9 +166,13 @@ def valid_key(keys: Iterable[ApiKey], key: str) -> ApiKey:
     valid = [one for one in keys if one.revoked_at is None]
     found = [one for one in valid if key in (one.id, one.name)]
     if len(found) != 1:
+        if found:
+            ids = " or ".join(f"{one.id} (made {one.created_at})" for one in found)
+            raise UnknownKeyError(f"{len(found)} keys have the name {key!r}", hint=f"give the id instead: {ids}")
         known = ", ".join(f"{one.id} ({one.name})" for one in valid)
-        what = f"{len(found)} keys have the name {key!r}" if found else f"there is no valid key {key!r}"
-        raise UnknownKeyError(what, hint=f"valid keys are {known}" if known else "there are no valid keys")
+        raise UnknownKeyError(
+            f"there is no valid key {key!r}", hint=f"valid keys are {known}" if known else "there are no valid keys"
+        )
     return found[0]
 
 

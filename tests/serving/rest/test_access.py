@@ -56,7 +56,15 @@ def test_keys_open_what_their_scopes_say_and_nothing_once_revoked(serve, own_hom
     keys("revoke", reader["id"])
     until(lambda: server.get("/metrics", headers={"X-API-Key": reader["key"]}).status_code == 401)
     # Every key is revoked: that closes the service and does not open it.
-    assert server.post("/predict", json=row).status_code == 401
+    closed = server.post("/predict", json=row)
+    assert closed.status_code == 401
+    assert "none is valid any more" in closed.json()["detail"]
+    assert "appraise keys create --name" in closed.json()["hint"]
+    again = keys("create", "--name", "web", "--scopes", "predict,read")
+    until(lambda: server.post("/predict", json=row, headers={"X-API-Key": again["key"]}).status_code == 200)
+    refused = server.post("/model/reload", headers={"X-API-Key": again["key"]}).json()
+    assert "has the scopes predict and read, and this needs admin" in refused["detail"]
+    assert refused["hint"].endswith("appraise keys create --name NAME --scopes admin")
     assert made["key"] not in server.log.read_text()
 
 

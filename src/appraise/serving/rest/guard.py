@@ -14,6 +14,7 @@ from appraise.serving.rest.problems import Refusal
 _log = get_logger(__name__)
 
 _CHALLENGE = ((b"www-authenticate", b'Bearer realm="appraise"'),)
+_MAKE_ANOTHER = "make another: appraise keys create --name NAME"
 
 
 class _Bucket:
@@ -86,10 +87,11 @@ class Guard:
         key = self._key_of(scope)
         scope["appraise.caller"] = key.name
         if needed not in key.scopes:
+            scopes = "scope" if len(key.scopes) == 1 else "scopes"
             raise Refusal(
                 HTTPStatus.FORBIDDEN,
-                f"the key {key.id} has the scope {' and '.join(key.scopes)}, and this needs {needed}",
-                hint=f"make one that may: appraise keys create --scopes {needed}",
+                f"the key {key.id} has the {scopes} {' and '.join(key.scopes)}, and this needs {needed}",
+                hint=f"make one that may: appraise keys create --name NAME --scopes {needed}",
             )
         rate = key.rate_per_second or self._rate
         if rate is None:
@@ -113,20 +115,15 @@ class Guard:
                 secret = value
             elif name == b"authorization" and value[:7].lower() == b"bearer ":
                 secret = value[7:].strip()
-        if secret is None:
-            raise Refusal(
-                HTTPStatus.UNAUTHORIZED,
-                "this needs an API key, and none came",
-                hint="send it as Authorization: Bearer KEY, or as X-API-Key",
-                headers=_CHALLENGE,
-            )
-        key = self._keys.get(hash_of(secret.decode("latin-1")))
-        if key is None or key.revoked_at is not None:
-            what = "is not known" if key is None else f"was revoked at {key.revoked_at}"
-            raise Refusal(
-                HTTPStatus.UNAUTHORIZED,
-                f"the API key {what}",
-                hint="appraise keys list shows those that are valid, appraise keys create makes another",
-                headers=_CHALLENGE,
-            )
-        return key
+        key = None if secret is None else self._keys.get(hash_of(secret.decode("latin-1")))
+        if key is not None and key.revoked_at is None:
+            return key
+        if all(known.revoked_at is not None for known in self._keys.values()):
+            detail, hint = "this needs an API key, and none is valid any more", _MAKE_ANOTHER
+        elif secret is None:
+            detail = "this needs an API key, and none came"
+            hint = "send it as Authorization: Bearer KEY, or as X-API-Key"
+        else:
+            detail = "the API key is not known" if key is None else f"the API key was revoked at {key.revoked_at}"
+            hint = f"appraise keys list shows those that are valid; {_MAKE_ANOTHER}"
+        raise Refusal(HTTPStatus.UNAUTHORIZED, detail, hint=hint, headers=_CHALLENGE)
