@@ -26,7 +26,8 @@ class ServePlan:
     Attributes:
         registry: where models are; another process may ask in this one's stead.
         home: the folder that holds all state.
-        names: the models, the first of them that of `/predict`; every registered one where empty.
+        names: the models; every registered one where empty.
+        default: the model of `/predict`; None means the first of `names`, or else the only one.
         host, port: where to listen; port 0 takes a free one.
         workers: processes.
         insecure: serve other machines without keys.
@@ -44,6 +45,7 @@ class ServePlan:
     registry: Registry
     home: Path
     names: tuple[str, ...] = ()
+    default: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1
