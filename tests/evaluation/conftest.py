@@ -14,6 +14,7 @@ from appraise.evaluation.evaluation import (
     ModelCard,
     SplitResult,
 )
+from appraise.evaluation.provenance import Provenance
 from appraise.evaluation.splits import evaluate_split
 
 HOSTILE = "<script>window.hacked = true</script><img src=x onerror='window.hacked = true'>"
@@ -77,4 +78,15 @@ def evaluation() -> Evaluation:
         baselines=(Baseline("plain LightGBM", "holdout", {"mdape": 0.1}), Baseline("gone", "no such split", {})),
         unit="AUD",
         created="2026-11-21T09:40:00Z",
+        provenance=Provenance(
+            trained_at="2026-11-20T08:30:00+01:00",
+            rows={"train": 12_000, "validation": 3_000, "holdout": 6_000},
+            split="By chance with seed 0.",
+            digest="0f" * 32,
+            data_hash=None,
+            spec_hash="ab" * 32,
+            git_commit=None,
+            libraries={"python": "3.11.7", "catboost": "1.2.10"},
+            ranges={"size": (12.0, 1_250.0), HOSTILE: (0.0, 1.0)},
+        ),
     )

@@ -61,7 +61,8 @@ def test_every_section_and_plot_is_there_once(page: Page, source: str) -> None:
     ids = page.ids()
     assert len(ids) == len(set(ids))
     assert {
-        "metrics", "estimates", "errors", "ratios", "intervals", "time", "splits", "candidates", "model", "slices",
+        "metrics", "estimates", "errors", "ratios", "intervals", "time", "splits", "candidates", "model", "origin",
+        "slices",
     } <= set(ids)  # fmt: skip
     plots = {
         "predicted", "calibration", "map", "mdape-by-estimate-decile", "mdape-by-region", "ratios",
@@ -169,6 +170,23 @@ def test_splits_and_intervals_carry_their_standing(source: str) -> None:
     for start in ("Splits side by side</h2>", "Intervals</h2>"):
         section = source[source.index(start) :].split("</section>", maxsplit=1)[0]
         assert "badge outside" in section or "badge within" in section, start
+
+
+def test_the_page_says_what_the_model_was_made_from_and_where_its_knowledge_ends(page: Page) -> None:
+    for said in (
+        "20 November 2026, 07:30 UTC", "12,000 train", "0f" * 32, "ab" * 32, "catboost 1.2.10", "1,250",
+        "By chance with seed 0.", "trained outside a repository", "Made by Appraise on 21 November 2026, 09:40 UTC",
+    ):  # fmt: skip
+        assert said in page.text, said
+    assert "looks like a cap" not in page.text
+
+
+def test_prices_that_end_at_a_wall_are_said_to(evaluation: Evaluation) -> None:
+    prices = [min(1.0 + n / 100, 5.0) for n in range(500)]
+    walled = replace(evaluation, splits={"holdout": evaluate_split(prices, prices, resamples=0)})
+    assert walled.to_dict()["capped_share"] == 0.2
+    assert "Prices end at 5.000 AUD: 20.0% of the sales" in Page(render_html(walled)).text
+    assert evaluation.to_dict()["capped_share"] == 0.0
 
 
 def test_what_the_fsd_holds_is_measured(page: Page, evaluation: Evaluation) -> None:

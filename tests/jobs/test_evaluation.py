@@ -10,6 +10,7 @@ from appraise.datasets.spec import RandomSplit
 from appraise.errors import BundleError
 from appraise.jobs.evaluate import evaluate
 from appraise.jobs.progress import SilentProgress
+from appraise.registry.bundle import read_manifest
 
 
 def run(trained, data=None, **options):
@@ -36,6 +37,16 @@ def test_dated_data_are_valued_frozen_walking_forward_and_by_map(of_bayside, bay
     assert holdout["rows"] + document["splits"]["spatial"]["rows"] == bayside.result.summary.rows_kept
     assert holdout["metrics"]["mdape"]["value"] != walk["metrics"]["mdape"]["value"]
     assert of_bayside.baselines[0].name == "plain LightGBM"
+
+
+def test_the_evaluation_says_what_the_model_was_made_from(of_bayside, bayside):
+    manifest = read_manifest(bayside.workspace.registry.resolve(bayside.spec.name))
+    found = of_bayside.provenance
+    assert (found.data_hash, found.spec_hash) == (manifest.data_hash, manifest.spec_hash)
+    assert found.rows["holdout"] == of_bayside.splits["holdout"].rows
+    assert str(bayside.spec.split.holdout_from) in found.split
+    assert len(found.digest) == 64
+    assert all(low <= high for low, high in found.ranges.values())
 
 
 def test_undated_data_without_places_have_a_holdout_alone(homes):

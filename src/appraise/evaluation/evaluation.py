@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from appraise.evaluation.groups import Dates
 from appraise.evaluation.intervals import Coverage, level_key
 from appraise.evaluation.metrics import Measured, standings
+from appraise.evaluation.provenance import Provenance, capped_share
 from appraise.evaluation.slices import SliceTable
 from appraise.evaluation.verdict import verdict
 
@@ -204,6 +205,7 @@ class Evaluation:
         baselines: other models on the same rows.
         unit: what one unit of the target is, for display ("100,000 USD", "AUD"); empty where unknown.
         created: when the evaluation was made (ISO 8601), or None.
+        provenance: what the model was made from, or None where that is not known.
     """
 
     dataset: str
@@ -217,6 +219,7 @@ class Evaluation:
     baselines: tuple[Baseline, ...] = ()
     unit: str = ""
     created: str | None = None
+    provenance: Provenance | None = None
 
     def __post_init__(self) -> None:
         if not self.splits:
@@ -248,6 +251,8 @@ class Evaluation:
             "dataset": self.dataset,
             "model": {"name": self.model.name, "version": self.model.version, "kind": self.model.kind},
             "verdict": list(self.verdict),
+            "provenance": None if self.provenance is None else self.provenance.to_dict(),
+            "capped_share": capped_share(self.headline.predictions.actual),
             "error_metric": self.error_metric,
             "row_budget_microseconds": _number(self.row_budget_microseconds),
             "candidates": [_candidate_dict(candidate) for candidate in self.candidates],

@@ -26,6 +26,7 @@ from appraise.evaluation.evaluation import (
     SplitResult,
 )
 from appraise.evaluation.metrics import measure
+from appraise.evaluation.provenance import Provenance
 from appraise.evaluation.splits import evaluate_split
 from appraise.features.pipeline import FeaturePipeline
 from appraise.jobs.fitted import FitOptions, Rows, encode, fit_context
@@ -33,6 +34,7 @@ from appraise.jobs.progress import Progress
 from appraise.jobs.workspace import Workspace
 from appraise.models.base import TrainingData
 from appraise.models.trees import LightGBM
+from appraise.registry.bundle import verify_bundle
 from appraise.registry.manifest import Manifest
 from appraise.registry.version import Version
 from appraise.serving.predictor import Predictor
@@ -93,7 +95,8 @@ def evaluate(
     with progress.task("data") as task:
         task.note(spec.name)
         prepared = workspace.prepare(spec, data)
-    return _Evaluator(predictor, manifest, prepared, workspace, progress).run()
+    evaluation = _Evaluator(predictor, manifest, prepared, workspace, progress).run()
+    return replace(evaluation, provenance=_provenance(manifest, spec, verify_bundle(folder)))
 
 
 class _Evaluator:
@@ -280,6 +283,32 @@ def _joined(parts: list[_Valued]) -> _Valued:
                 np.concatenate([part.bounds[level][1] for part in parts]),
             )
             for level in LEVELS
+        },
+    )
+
+
+def _provenance(manifest: Manifest, spec: DatasetSpec, digest: str) -> Provenance:
+    split = (
+        f"By time: trained on sales before {spec.split.train_before}, held out from {spec.split.holdout_from}."
+        if isinstance(spec.split, TimeSplit)
+        else f"By chance with seed {spec.split.seed}: {spec.split.holdout:.0%} held out, {spec.split.validation:.0%} "
+        "to choose by."
+    )
+    numeric = {column.name for column in spec.columns if column.kind in ("number", "integer")}
+    ranges = {name: (ends.get("low"), ends.get("high")) for name, ends in manifest.training_ranges.items()}
+    return Provenance(
+        trained_at=manifest.created_at.isoformat(timespec="seconds"),
+        rows=manifest.extra["rows"],
+        split=split,
+        digest=digest,
+        data_hash=manifest.data_hash,
+        spec_hash=manifest.spec_hash,
+        git_commit=manifest.git_commit,
+        libraries=manifest.libraries,
+        ranges={
+            name: (low, high)
+            for name, (low, high) in ranges.items()
+            if name in numeric and low is not None and high is not None
         },
     )
 

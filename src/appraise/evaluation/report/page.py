@@ -17,6 +17,7 @@ from appraise.evaluation import display
 from appraise.evaluation.evaluation import Evaluation, SplitResult
 from appraise.evaluation.intervals import Coverage
 from appraise.evaluation.metrics import METRICS, Standing, standings
+from appraise.evaluation.provenance import moment
 from appraise.evaluation.report.figure import Figure
 from appraise.evaluation.report.markup import badge, escape, navigation
 from appraise.evaluation.report.sections import GROUP_LEVEL, Gallery, sections
@@ -129,7 +130,7 @@ def _tile(title: str, value: str, interval: str, accepted: str, standing: Standi
 
 
 def _footer(evaluation: Evaluation) -> str:
-    made = f" on {escape(evaluation.created)}" if evaluation.created else ""
+    made = f" on {escape(moment(evaluation.created))}" if evaluation.created else ""
     return f"<footer><p>{_FOOTER}</p><p>Made by Appraise{made}.</p></footer>"
 
 

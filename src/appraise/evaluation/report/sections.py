@@ -7,9 +7,14 @@ from dataclasses import dataclass, field
 
 from appraise.evaluation import display
 from appraise.evaluation.evaluation import Evaluation, SplitResult
+from appraise.evaluation.provenance import capped_share
 from appraise.evaluation.report import estimate_figures, group_figures, model_figures, tables
 from appraise.evaluation.report.figure import Figure
 from appraise.evaluation.report.markup import Html, Section, details, escape, paragraph, section
+
+_NO_APPRAISAL = """\
+An estimate is what a model makes of sales like those it learned from. It is no appraisal of one home, and must not \
+alone decide on a loan, a tax or a price: look at its interval and its comparable sales."""
 
 #: Level whose coverage is shown group by group.
 GROUP_LEVEL = 0.90
@@ -74,6 +79,7 @@ def sections(evaluation: Evaluation, gallery: Gallery) -> Iterator[Section]:
             tables.candidates_table(evaluation),
         )
     yield from _inside(evaluation, gallery)
+    yield _origin(evaluation)
     yield section(
         "slices",
         "Group by group",
@@ -161,6 +167,27 @@ def _splits(evaluation: Evaluation, gallery: Gallery) -> Section:
         "An honest score says which sales the model was kept from: homes at random, whole areas, or later times.",
         *parts,
     )
+
+
+def _origin(evaluation: Evaluation) -> Section:
+    prices, unit = evaluation.headline.predictions.actual, evaluation.unit
+    limits = [_NO_APPRAISAL]
+    share = capped_share(prices)
+    if share:
+        limits.append(
+            f"Prices end at {display.price(float(prices.max()))}{unit and ' '}{unit}: {display.percent(share)} of the "
+            "sales held out have exactly that, which looks like a cap. What such homes were worth is not known, so "
+            "that the model must not value dearer ones, and errors there say little."
+        )
+    found = evaluation.provenance
+    if found is not None and found.ranges:
+        limits.append(
+            "Beyond the ranges below nothing was learned: an estimate there carries a warning and needs a look."
+        )
+    parts = [tables.provenance_table(found)] if found is not None else []
+    parts += [paragraph(limit) for limit in limits]
+    parts += [tables.ranges_table(found)] if found is not None and found.ranges else []
+    return section("origin", "Origin and limits", "What the model was made from, and what it is not for.", *parts)
 
 
 def _inside(evaluation: Evaluation, gallery: Gallery) -> Iterator[Section]:

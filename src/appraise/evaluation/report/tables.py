@@ -8,6 +8,7 @@ from appraise.evaluation import display
 from appraise.evaluation.evaluation import SPLIT_TITLES, Evaluation, SplitResult
 from appraise.evaluation.metrics import METRICS, standings
 from appraise.evaluation.point_errors import share_within_fsd
+from appraise.evaluation.provenance import Provenance, moment
 from appraise.evaluation.report.markup import Content, Html, badge, escape, table
 from appraise.evaluation.slices import SliceTable
 
@@ -102,6 +103,30 @@ def baselines_table(evaluation: Evaluation) -> Html:
                 ]
             )
     return table(["Other model", "Split", f"Its {metric.title}", "Ours", "Ours is"], rows)
+
+
+def provenance_table(found: Provenance) -> Html:
+    """What the model was made from."""
+    rows = {
+        "Trained": moment(found.trained_at),
+        "Rows": ", ".join(f"{count:,} {part}" for part, count in found.rows.items()),
+        "Split": found.split,
+        "Bundle (SHA-256 of its manifest)": found.digest,
+        "Data (hash)": found.data_hash or "not known",
+        "Spec (hash)": found.spec_hash,
+        "Commit": found.git_commit or "trained outside a repository",
+        "Libraries": ", ".join(f"{name} {version}" for name, version in found.libraries.items()),
+    }
+    cells = [(name, Html(f'<span class="value">{escape(value)}</span>')) for name, value in rows.items()]
+    return table(["Origin", ""], cells)
+
+
+def ranges_table(found: Provenance) -> Html:
+    """What was seen of each number in training."""
+    rows = [
+        (display.label(name, _NAME_LENGTH), f"{low:,.6g}", f"{high:,.6g}") for name, (low, high) in found.ranges.items()
+    ]
+    return table(["Seen in training", "Least", "Greatest"], rows)
 
 
 def coverage_table(evaluation: Evaluation) -> Html:
