@@ -121,8 +121,8 @@ def test_a_value_that_cannot_be_is_refused(problems, field, value, constraint):
 def test_a_required_field_is_missed_whether_none_or_absent(problems, field):
     (none,) = problems(**{field: None})
     (absent,) = RowChecker(SPEC).problems([{name: value for name, value in GOOD.items() if name != field}])
-    assert none == absent
-    assert none.field == field
+    assert (none.field, none.constraint) == (absent.field, absent.constraint) == (field, "must not be missing")
+    assert (none.received, absent.received) == ("null", "nothing")
 
 
 def test_an_unknown_field_is_answered_with_the_one_that_was_meant(problems):

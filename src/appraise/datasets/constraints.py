@@ -50,7 +50,9 @@ def one_of(column: Column) -> str:
 
 
 def shown(value: object) -> str:
-    """A received value, shortened for display."""
+    """A received value, shortened for display; what JSON has words for as in JSON."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int) and value.bit_length() > _LONGEST_SHOWN * 4:
         return f"a whole number of {value.bit_length():,} bits"  # Python refuses to write the longest ones.
     text = repr(value) if isinstance(value, str) else str(value)
@@ -62,4 +64,7 @@ def _bound(bound: float | None) -> str:
 
 
 def _unit(column: Column) -> str:
-    return f" {column.unit}" if column.unit else ""
+    if not column.unit:
+        return ""
+    # After the bound a unit such as "10,000 USD" would read as one number more.
+    return f" (in {column.unit})" if column.unit[0].isdigit() else f" {column.unit}"

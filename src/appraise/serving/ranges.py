@@ -70,4 +70,9 @@ def _warning(position: int, value: float, ranges: NDArray[np.float64], vocabular
     if name in vocabulary.levels_:
         return f"{name} has a level that was not seen in training"
     low, high = ranges[position]
-    return f"{name} {value:g} lies outside the values seen in training, {low:g} to {high:g}"
+    return f"{name} {_plain(value)} lies outside the values seen in training, {_plain(low)} to {_plain(high)}"
+
+
+def _plain(value: float) -> str:
+    """A number as a person writes it, which 1e+06 is not."""
+    return f"{value:,.0f}" if 1e6 <= abs(value) < 1e15 else f"{value:g}"

@@ -71,7 +71,11 @@ class RowChecker:
                     refused = check(value)
                     if refused is not None:
                         found.append(Problem(position, name, refused, shown(value)))
-            found += [Problem(position, name, PRESENT, "nothing") for name in self._required if row.get(name) is None]
+            found += [
+                Problem(position, name, PRESENT, "null" if name in row else "nothing")
+                for name in self._required
+                if row.get(name) is None
+            ]
             if self._rules and len(found) == before:
                 found += self._broken_rules(position, row)
         return found
@@ -82,8 +86,9 @@ class RowChecker:
         return self._unknown(name) if check is None else check(value)
 
     def _unknown(self, name: str) -> str:
-        close = difflib.get_close_matches(str(name), self._checks, n=1)
-        return f"is not a field of this dataset; did you mean {close[0]}?" if close else (
+        fields = {field.casefold(): field for field in self._checks}
+        close = difflib.get_close_matches(str(name).casefold(), fields, n=1)
+        return f"is not a field of this dataset; did you mean {fields[close[0]]}?" if close else (
             f"is not a field of this dataset; its fields are {', '.join(self._checks)}"
         )  # fmt: skip
 

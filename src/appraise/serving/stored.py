@@ -161,7 +161,8 @@ def complete(
         elif value is None:
             origins[name] = "nowhere"
             if needed and found is not None:
-                problems.append(Problem(position, name, "must be sent, or be stored for this user", "nothing"))
+                received = "null" if name in row else "nothing"
+                problems.append(Problem(position, name, "must be sent, or be stored for this user", received))
         elif found is not None and found.as_of - value.timestamp >= ages.refuse:
             origins[name] = "nowhere"
             if needed:

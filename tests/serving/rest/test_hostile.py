@@ -84,13 +84,14 @@ def test_bodies_that_are_no_row_are_refused(server, body, status, said):
         ("MedInc", "[1]", "must be a number"),
         ("MedInc", '{"a": 1}', "must be a number"),
         ("MedInc", "null", "must not be missing"),
-        ("MedInc", "-1", "must be at least 0 10,000 USD"),
+        ("MedInc", "-1", "must be at least 0 (in 10,000 USD)"),
         ("Latitude", "91", "must be at most 42.5 degrees"),
         ("MedInc", "1e400", "must be a finite number"),
         ("MedInc", "1" + "0" * 400, "must be a finite number"),
         ("AveBedrms", "9", "A household cannot have more bedrooms than rooms."),
         ("Colour", "1", "is not a field of this dataset"),
         ("HouseAgee", "1", "did you mean HouseAge?"),
+        ("HOUSE_AGE", "1", "did you mean HouseAge?"),
     ],
 )
 def test_a_refused_field_is_named_with_what_is_asked_and_what_came(server, row, field, written, constraint):
@@ -106,7 +107,12 @@ def test_all_refused_fields_are_named_in_one_answer(server, row):
     wrong = {**row, "MedInc": "x", "HouseAge": -4, "Latitude": None, "Colour": "red"}
     problem = _refused(server.post("/predict", json=wrong), 422)
     assert {error["field"] for error in problem["errors"]} == {"MedInc", "HouseAge", "Latitude", "Colour"}
-    assert "HouseAge" in problem["detail"]
+    assert problem["detail"] == "4 fields were refused; MedInc: must be a number, received 'x'"
+    (latitude,) = (error for error in problem["errors"] if error["field"] == "Latitude")
+    assert (latitude["constraint"], latitude["received"]) == ("must not be missing", "null")
+    del wrong["Latitude"]
+    problem = _refused(server.post("/predict", json=wrong), 422)
+    assert {error["received"] for error in problem["errors"] if error["field"] == "Latitude"} == {"nothing"}
 
 
 def test_a_field_that_is_there_twice_is_refused_even_when_escapes_hide_it(server, row):

@@ -96,7 +96,8 @@ class Many:
         rows, name = document.get("rows"), document.get("batch_name")
         most = self._limits.max_batch_rows
         if not isinstance(rows, list):
-            errors.append(messages.FieldError("rows", "must be an array of rows", shown(rows)))
+            received = shown(rows) if "rows" in document else "nothing"
+            errors.append(messages.FieldError("rows", "must be an array of rows", received))
         elif not 1 <= len(rows) <= most:
             errors.append(messages.FieldError("rows", f"must hold from 1 to {most:,} rows", f"{len(rows):,} rows"))
         if name is not None and (not isinstance(name, str) or len(name) > _LONGEST_NAME):

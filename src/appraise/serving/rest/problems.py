@@ -74,13 +74,14 @@ class Refusal(Exception):  # noqa: N818  what it is, not what went wrong
 
 
 def refused_rows(problems: Iterable[Problem], *, hint: str | None = None) -> Refusal:
-    """The refusal of a row."""
+    """The refusal of a row: how many of its fields are refused, and of the first why."""
     error = RowError(tuple(problems))
-    fields = [problem.field for problem in error.problems]
-    named = ", ".join(dict.fromkeys(field for field in fields if field is not None)) or "the row"
+    first = error.problems[0]
+    fields = len({problem.field for problem in error.problems})
+    count = f"{fields} fields were refused" if fields > 1 else "nothing was valued"
     return Refusal(
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        f"nothing was valued because of {named}: {error.problems[0].constraint}, received {error.problems[0].received}",
+        f"{count}; {first.field or 'the row'}: {first.constraint}, received {first.received}",
         hint=hint,
         errors=[field_error(problem) for problem in error.problems],
     )
