@@ -242,15 +242,15 @@ def test_new_sales_change_comparables_and_neither_the_original_nor_the_trees(bay
     # The home itself was sold meanwhile.
     assert nearest.price == newer["price"][-50]
     assert nearest.date == newer["sale_date"][-50]
-    assert nearest.likeness < bayside.comparables(rows[0], count=1)[0].likeness
+    assert nearest.difference < bayside.comparables(rows[0], count=1)[0].difference
 
 
 def test_undated_sales_are_known_at_once(homes, home_sales):
     row = rows_of(homes, home_sales[1000:1001])[0]
     known = live(homes, home_sales[1000:1001])
-    assert homes.comparables(row, count=1)[0].likeness > 0
+    assert homes.comparables(row, count=1)[0].difference > 0
     nearest = known.comparables(row, count=1)[0]
-    assert nearest.likeness == pytest.approx(0, abs=1e-6)
+    assert nearest.difference == pytest.approx(0, abs=1e-6)
     assert nearest.price == home_sales["price"][1000]
     assert nearest.date is None
     assert nearest.attributes == row

@@ -23,14 +23,14 @@ class Comparable:
         price: what it fetched, in the target's unit.
         date: when, or None in undated data.
         distance_km: how far away, or None without coordinates.
-        likeness: distance in the metric of place and likeness that ranks comparables; 0 is an equal home.
+        difference: distance in the metric of place and attributes that ranks comparables; 0 is an equal home.
         attributes: its input columns.
     """
 
     price: float
     date: dt.date | None
     distance_km: float | None
-    likeness: float
+    difference: float
     attributes: dict[str, Any]
 
 
@@ -44,7 +44,7 @@ def shown_sales(
             price=float(pool.prices[sale.position]),
             date=None if date is None else date_of(pool.table.column(date.name)[sale.position]),
             distance_km=sale.distance_km,
-            likeness=sale.likeness,
+            difference=sale.likeness,
             attributes=_attributes(vocabulary, pool.table, sale.position),
         )
         for sale in found

@@ -59,6 +59,8 @@ def test_a_value_never_seen_in_training_is_valued_with_a_warning(server, row):
     body = server.post("/predict", json={**row, "Population": 900_000}).json()
     assert len(body["warnings"]) == 1
     assert body["warnings"][0].startswith("Population 900000 lies outside the values seen in training")
+    (warning,) = server.post("/predict", json={**row, "Population": 1_000_000}).json()["warnings"]
+    assert warning.startswith("Population 1,000,000 lies outside")
 
 
 def test_the_level_and_the_comparables_are_as_asked_for(server, row, predictor):
@@ -71,6 +73,8 @@ def test_the_level_and_the_comparables_are_as_asked_for(server, row, predictor):
     assert [sale["price"] for sale in found] == [sale.price for sale in expected]
     assert found[0]["attributes"] == expected[0].attributes
     assert found[0]["distance_km"] == expected[0].distance_km
+    differences = [sale["difference"] for sale in found]
+    assert differences == sorted(sale.difference for sale in expected)
     assert "comparables" not in server.post("/predict", json=row).json()
 
 

@@ -27,12 +27,17 @@ class Interval(msgspec.Struct, gc=False):
 
 
 class Comparable(msgspec.Struct):
-    """A known sale near the valued home in place and likeness."""
+    """A known sale near the valued home in place and attributes."""
 
     price: Annotated[float, Meta(description="What it fetched, in the unit of the prediction.")]
     date: dt.date | None
     distance_km: float | None
-    likeness: Annotated[float, Meta(description="Distance in the metric of place and likeness; 0 is an equal home.")]
+    difference: Annotated[
+        float,
+        Meta(
+            ge=0, description="How far it is in place and attributes together; 0 is an equal home, the nearest first."
+        ),
+    ]
     attributes: dict[str, Any]
 
 

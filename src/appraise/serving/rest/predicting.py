@@ -210,7 +210,7 @@ class Predicting:
 
 def _comparables(model: LoadedModel, row: dict[str, Any], count: int) -> tuple[messages.Comparable, ...]:
     return tuple(
-        messages.Comparable(sale.price, sale.date, sale.distance_km, sale.likeness, sale.attributes)
+        messages.Comparable(sale.price, sale.date, sale.distance_km, sale.difference, sale.attributes)
         for sale in model.predictor.comparables(row, count=count)
     )
 
