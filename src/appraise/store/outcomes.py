@@ -221,13 +221,18 @@ def _judged(
     ratio = estimate.price / outcome.price
     if not 1 / _FURTHEST <= ratio <= _FURTHEST:
         return DataError(
-            f"the price {outcome.price:,.10g} is far from the estimate of {estimate.price:,.10g}"
+            f"the price {outcome.price:,.10g} is far from the estimate of {_rounded(estimate.price)}"
             f" {estimate.currency or ''}".rstrip(),
             hint=f"give what was paid in {estimate.currency or 'the currency'}, not in thousands or another unit",
         )
     if estimate.made_at >= outcome.sold_at:
         return False, "the estimate was not made before the sale", estimate.price, estimate.currency
     return True, None, estimate.price, estimate.currency
+
+
+def _rounded(price: float) -> str:
+    """An estimate as a person writes it."""
+    return f"{price:,.0f}" if price >= 100.0 else f"{price:.4g}"
 
 
 def _latest_of_user(connection: Connection, outcome: Outcome) -> _Estimate | None:
