@@ -27,6 +27,10 @@ def test_schemathesis_finds_nothing(server, tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     paths = server.get("/openapi.json").json()["paths"]
+    named = [operation["operationId"] for methods in paths.values() for operation in methods.values()]
+    assert len(set(named)) == len(named)
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in named)
+    assert paths["/predict"]["post"]["operationId"] == "predict"
     operations = sum(len(methods) for path, methods in paths.items() if path != "/topics/{topic}")
     tested = re.search(r"Tested: +(\d+)", done.stdout)
     assert tested is not None, done.stdout
@@ -34,3 +38,23 @@ def test_schemathesis_finds_nothing(server, tmp_path):
     cases = re.search(r"(\d+) generated", done.stdout)
     assert cases is not None, done.stdout
     assert int(cases[1]) > 300
+
+
+def test_the_examples_are_what_the_service_answers(server):
+    document = server.get("/openapi.json").json()
+    operation = document["paths"]["/predict"]["post"]
+    shown = operation["requestBody"]["content"]["application/json"]["examples"]
+    assert list(shown) == ["home", "user", "by_position"]
+    example = operation["responses"]["200"]["content"]["application/json"]["example"]
+    for form in shown.values():
+        answer = server.post("/predict", json=form["value"]).json()
+        for name in ("prediction", "currency", "price_unit", "prediction_interval", "confidence_score"):
+            assert answer[name] == example[name]
+    for status, response in operation["responses"].items():
+        if status != "200":
+            problem = response["content"]["application/problem+json"]["example"]
+            assert problem["status"] == int(status)
+            assert problem["detail"]
+    assert {tag["name"] for tag in document["tags"]} >= {
+        tag for methods in document["paths"].values() for operation in methods.values() for tag in operation["tags"]
+    }

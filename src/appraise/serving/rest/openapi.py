@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import msgspec
 from appraise import __version__
 from appraise.datasets.spec import Column, DatasetSpec
 from appraise.serving.models import Lineup, LoadedModel
-from appraise.serving.rest import batches, inference_schema, messages, past, topics
+from appraise.serving.rest import batches, examples, inference_schema, messages, past, topics
 from appraise.serving.rest.limits import Limits
 from appraise.serving.rest.parameters import BATCH, INFO, MOST_COMPARABLES, SINGLE
 from appraise.serving.rest.stored_schema import stored_endings, stored_schemas
@@ -44,6 +45,28 @@ _PROBLEMS = {
     "429": "The key asks too often.",
     "503": "Too much is waiting, or something that is needed is away; `Retry-After` says when to come back.",
 }
+_TAGS = {
+    "predict": "Estimates: of one home, or of many in one request.",
+    "batches": "Files on the server, or a month, valued beside the service.",
+    "models": "What is served, and how it is replaced.",
+    "log": "What was estimated, what homes were sold for, and how right the estimates were.",
+    "topics": "Messages to Kafka, in the shape of its REST Proxy.",
+    "inference": "The Open Inference Protocol, as KServe, Triton and MLServer speak it.",
+    "health": "Whether the service is fit to serve.",
+    "service": "The service itself, and its metrics.",
+}
+#: Operations whose path alone does not say what they do.
+_OPERATIONS = {
+    "/": "get_service",
+    "/models": "list_models",
+    "/model/reload": "reload_model",
+    "/predictions/{id}": "get_prediction",
+    "/latest_predictions": "list_latest_predictions",
+    "/outcomes": "add_outcomes",
+    "/batches": "list_batches",
+    "/batches/{id}": "get_batch",
+    "/topics/{topic}": "produce_to_topic",
+}
 
 
 def build_document(lineup: Lineup, limits: Limits, *, keyed: bool) -> Json:
@@ -74,6 +97,7 @@ def build_document(lineup: Lineup, limits: Limits, *, keyed: bool) -> Json:
     schemas |= inference_schema.schemas({name: schemas[_row_name(name)] for name in champions})
     paths |= _fixed_paths() | past.paths(_answers) | topics.paths(_answers) | batches.paths(_answers)
     paths |= inference_schema.paths(champions.values())
+    _name_operations(paths)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -81,6 +105,7 @@ def build_document(lineup: Lineup, limits: Limits, *, keyed: bool) -> Json:
             "version": __version__,
             "description": "House-price estimates with intervals. Errors are problem documents (RFC 9457).",
         },
+        "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": paths,
         "components": {
             "schemas": schemas,
@@ -92,6 +117,22 @@ def build_document(lineup: Lineup, limits: Limits, *, keyed: bool) -> Json:
         # Without keys a service is open, and a key that is sent even so is not looked at.
         "security": [{"key": []}, {"bearer": []}] if keyed else [{}, {"key": []}, {"bearer": []}],
     }
+
+
+def _name_operations(paths: Json) -> None:
+    """Give every operation a name in snake case, which clients that are generated call it by."""
+    taken: set[str] = set()
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            words = re.sub(r"\W+", "_", path).strip("_").lower()
+            name = known = _OPERATIONS.get(path) or (words if method == "post" else f"{method}_{words}")
+            count = 1
+            # Two models may have names that differ in a dash alone.
+            while name in taken:
+                count += 1
+                name = f"{known}_{count}"
+            taken.add(name)
+            operation["operationId"] = name
 
 
 def row_schema(spec: DatasetSpec, example: Mapping[str, Any]) -> Json:
@@ -156,7 +197,10 @@ def _body(schema: Json, example: Any) -> Json:
 
 def _answers(schema: str, description: str, statuses: Iterable[str], media_type: str = "application/json") -> Json:
     problems = {
-        status: {"description": _PROBLEMS[status], "content": {"application/problem+json": {"schema": _ref("Problem")}}}
+        status: {
+            "description": _PROBLEMS[status],
+            "content": {"application/problem+json": {"schema": _ref("Problem"), "example": examples.problem(status)}},
+        }
         for status in statuses
     }
     return {"200": {"description": description, "content": {media_type: {"schema": _ref(schema)}}}, **problems}
@@ -191,12 +235,16 @@ _PREDICT_PROBLEMS = ("400", "401", "403", "404", "408", "413", "415", "422", "42
 
 
 def _predict(models: list[LoadedModel], name: str, *, with_model: bool = False) -> Json:
+    shown = examples.bodies(models[0], users="row_of_user" in stored_endings(models[0].spec))
+    content = {"application/json": {"schema": _row(models), "examples": shown}}
     return {
         "tags": ["predict"],
         "summary": f"Value one home with {name}",
         "parameters": _parameters(SINGLE, with_model=with_model),
-        "requestBody": _body(_row(models), dict(models[0].example)),
-        "responses": _answers("Prediction", "The estimate.", _PREDICT_PROBLEMS),
+        "requestBody": {"required": True, "content": content},
+        "responses": _with_example(
+            _answers("Prediction", "The estimate.", _PREDICT_PROBLEMS), examples.prediction(models[0])
+        ),
     }
 
 
@@ -216,8 +264,16 @@ def _batch(models: list[LoadedModel], limits: Limits, *, with_model: bool = Fals
         "summary": "Value many homes, each answered or refused on its own",
         "parameters": _parameters(BATCH, with_model=with_model),
         "requestBody": _body(schema, {"batch_name": "example", "rows": [dict(models[0].example)]}),
-        "responses": _answers("BatchPrediction", "The rows, in their order.", _PREDICT_PROBLEMS),
+        "responses": _with_example(
+            _answers("BatchPrediction", "The rows, in their order.", _PREDICT_PROBLEMS), examples.batch(models[0])
+        ),
     }
+
+
+def _with_example(responses: Json, example: Json) -> Json:
+    """Responses with what the one of status 200 looks like."""
+    responses["200"]["content"]["application/json"]["example"] = example
+    return responses
 
 
 def _row(models: list[LoadedModel]) -> Json:
