@@ -137,6 +137,17 @@ class OrderBook:
             )
         return order
 
+    def latest(self, limit: int) -> tuple[Order, ...]:
+        """The orders that were placed last, newest first, whether they are over or not."""
+        # One that ends meanwhile may be seen in both places; it is over then.
+        found = {
+            order.batch_id: order
+            for folder in (self._open, self._over)
+            for order in map(_read, folder.glob("*.json"))
+            if order is not None
+        }
+        return tuple(sorted(found.values(), key=lambda order: order.created_at, reverse=True)[:limit])
+
     def write(self, order: Order) -> None:
         """Say how an order stands now."""
         name, over = f"{order.batch_id}.json", order.state in ("done", "failed")

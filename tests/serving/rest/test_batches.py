@@ -46,12 +46,20 @@ def test_a_run_is_ordered_carried_out_and_recorded(serve, own_home, inputs, data
     assert order["state"] == "queued"
     done = until_over(server, order["batch_id"])
     assert (done["state"], done["rows"], done["valued"], done["model_version"]) == ("done", 300, 299, "1.0.0")
+    second = server.post("/run_batch", json={"input": "new.csv"}).json()
+    listed = server.get("/batches").json()["batches"]
+    assert [one["batch_id"] for one in listed] == [second["batch_id"], order["batch_id"]]
+    assert listed[1] == done
+    assert [one["batch_id"] for one in server.get("/batches?limit=1").json()["batches"]] == [second["batch_id"]]
+    assert server.get("/batches?limit=0").status_code == 422
+    until_over(server, second["batch_id"])
     made = pyarrow.parquet.read_table(done["output"])
     assert made.column("home").to_pylist() == [str(home) for home in range(300)]
     assert [place for place, reason in enumerate(made.column("error").to_pylist()) if reason] == [7]
     engine = create_engine(database_url)
     with engine.connect() as connection:
-        recorded = connection.execute(text("select * from batches")).mappings().one()
+        query = text("select * from batches where batch_id = cast(:id as uuid)")
+        recorded = connection.execute(query, {"id": order["batch_id"]}).mappings().one()
     engine.dispose()
     assert str(recorded["batch_id"]) == order["batch_id"]
     assert (recorded["state"], recorded["rows"], recorded["valued"], recorded["refused"]) == ("done", 300, 299, 1)

@@ -197,6 +197,7 @@ def build_app(service: Service, *, ask_registry: bool = False) -> Gate:
         ("/predictions/{id}", history.prediction, "read"),
         ("/latest_predictions", history.latest, "read"),
         ("/monitoring/metrics/summary", history.summary, "read"),
+        ("/batches", batches.latest, "read"),
         ("/batches/{id}", batches.progress, "read"),
         *((path, handler, None) for path, handler in documents.routes()),
     )

@@ -1,4 +1,4 @@
-"""`POST /run_batch` and `GET /batches/{id}`: files on the server, or a month, valued beside the service."""
+"""`POST /run_batch`, `GET /batches` and `/batches/{id}`: files on the server, or a month, valued beside the service."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from appraise.serving.predictor import DEFAULT_LEVEL
 from appraise.serving.rest.codec import decode_object
 from appraise.serving.rest.http import Receive, Reply, Scope
 from appraise.serving.rest.messages import FieldError
+from appraise.serving.rest.parameters import query_of, whole_number
 from appraise.serving.rest.predicting import Predicting
 from appraise.serving.rest.problems import Refusal
 from appraise.serving.rest.service import Service
@@ -26,8 +27,18 @@ _FIELDS = ("input", "month", "model_name", "model_version", "level")
 _MONTH = re.compile(r"[1-9]\d{3}-(?:0[1-9]|1[0-2])", re.ASCII)
 _LONGEST = 1024
 
+#: Runs of one list.
+MOST_LISTED = 500
+
+
+class Orders(msgspec.Struct):
+    """Batch runs, the one that was ordered last first."""
+
+    batches: tuple[Order, ...]
+
+
 #: Types whose schemas the OpenAPI document holds.
-ANSWERS = (Order,)
+ANSWERS = (Order, Orders)
 
 
 class Batches:
@@ -66,6 +77,11 @@ class Batches:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, error.message, hint=error.hint, headers=headers) from error
         location = (b"location", f"/batches/{order.batch_id}".encode())
         return Reply(msgspec.json.encode(order), HTTPStatus.ACCEPTED.value, headers=(location,))
+
+    async def latest(self, scope: Scope, _receive: Receive) -> Reply:
+        """The runs that were ordered last."""
+        limit = whole_number(query_of(scope, ("limit",)), "limit", 50, 1, MOST_LISTED)
+        return Reply(msgspec.json.encode(Orders(await asyncio.to_thread(self._book().latest, limit))))
 
     async def progress(self, scope: Scope, _receive: Receive) -> Reply:
         """How an order stands."""
@@ -154,6 +170,21 @@ def paths(answers: Any) -> Json:
                 "summary": "Value the homes of files on the server, or of a month, beside the service",
                 "requestBody": {"required": True, "content": content},
                 "responses": ordered,
+            }
+        },
+        "/batches": {
+            "get": {
+                "tags": ["batches"],
+                "summary": "The batch runs that were ordered last, newest first",
+                "parameters": [
+                    {
+                        "name": "limit",
+                        "in": "query",
+                        "required": False,
+                        "schema": {"type": "integer", "minimum": 1, "maximum": MOST_LISTED, "default": 50},
+                    }
+                ],
+                "responses": answers("Orders", "The runs.", ("401", "403", "404", "422", "429")),
             }
         },
         "/batches/{id}": {

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -18,8 +17,9 @@ from appraise.serving.rest import past
 from appraise.serving.rest.codec import decode
 from appraise.serving.rest.http import Receive, Reply, Scope
 from appraise.serving.rest.messages import FieldError
+from appraise.serving.rest.parameters import query_of, whole_number
 from appraise.serving.rest.predicting import Predicting
-from appraise.serving.rest.problems import Refusal, field_error, overloaded, refused_parameter, refused_rows
+from appraise.serving.rest.problems import Refusal, field_error, overloaded, refused_rows
 from appraise.serving.rest.service import Service
 from appraise.store.backlog import read_backlog
 from appraise.store.database import Database
@@ -55,7 +55,7 @@ class History:
 
     async def prediction(self, scope: Scope, _receive: Receive) -> Reply:
         """One estimate, from the database, or from the spool where it is not loaded yet."""
-        _parameters(scope, ())
+        query_of(scope, ())
         prediction_id = _prediction_id(scope["path_params"]["id"])
         for attempt in range(2):
             try:
@@ -72,8 +72,8 @@ class History:
 
     async def latest(self, scope: Scope, _receive: Receive) -> Reply:
         """The latest predictions, a page at a time."""
-        given = _parameters(scope, ("limit", "cursor", "model", "user_id"))
-        limit = _whole(given, "limit", 50, 1, past.MOST_LATEST)
+        given = query_of(scope, ("limit", "cursor", "model", "user_id"))
+        limit = whole_number(given, "limit", 50, 1, past.MOST_LATEST)
         database = self._database()
         cursor, model, user_id = (given.get(name) for name in ("cursor", "model", "user_id"))
         try:
@@ -89,7 +89,7 @@ class History:
 
     async def outcomes(self, scope: Scope, receive: Receive) -> Reply:
         """Take one outcome, or a list of them, each on its own."""
-        _parameters(scope, ())
+        query_of(scope, ())
         document = decode(await self._predicting.body(scope, receive))
         caller = scope.get("appraise.caller")
         if isinstance(document, list):
@@ -115,8 +115,8 @@ class History:
 
     async def summary(self, scope: Scope, _receive: Receive) -> Reply:
         """How right estimates have been, and how the log stands."""
-        given = _parameters(scope, ("days", "model"))
-        days = _whole(given, "days", 30, 1, past.MOST_DAYS)
+        given = query_of(scope, ("days", "model"))
+        days = whole_number(given, "days", 30, 1, past.MOST_DAYS)
         database = self._database()
         accuracy = await self._ask(lambda: _accuracy(database, days, given.get("model")))
         backlog = await self._ask(lambda: read_backlog(self._spool))
@@ -234,7 +234,7 @@ def _told(row: int, result: Recorded | AppraiseError) -> past.TakenOutcome | pas
 
 def _refused(problems: Any) -> Refusal:
     refusal = refused_rows(RowError(tuple(problems)).problems)
-    refusal.detail = refusal.detail.replace("nothing was valued", "the outcome was not recorded", 1)
+    refusal.detail = refusal.detail.replace("nothing was valued;", "the outcome was not recorded;", 1)
     return refusal
 
 
@@ -245,26 +245,3 @@ def _prediction_id(text: str) -> uuid.UUID:
         raise UnknownPredictionError(
             f"{shown(text)} is not the id of a prediction", hint="give the prediction_id of an answer, a UUID"
         ) from error
-
-
-def _parameters(scope: Scope, allowed: tuple[str, ...]) -> dict[str, str]:
-    given: dict[str, str] = {}
-    for name, value in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
-        if name not in allowed:
-            takes = f"must be one of {', '.join(allowed)}" if allowed else "is not taken here"
-            raise refused_parameter(name, takes, repr(value))
-        if name in given:
-            raise refused_parameter(name, "must be given once", repr(value))
-        if "\0" in value:
-            raise refused_parameter(name, "must not contain NUL", repr(value))
-        given[name] = value
-    return given
-
-
-def _whole(given: dict[str, str], name: str, default: int, least: int, most: int) -> int:
-    text = given.get(name)
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or len(text) > 6 or not least <= int(text) <= most:
-        raise refused_parameter(name, f"must be a whole number from {least} to {most:,}", repr(text))
-    return int(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 from appraise.errors import did_you_mean
 from appraise.serving.predictor import DEFAULT_LEVEL
+from appraise.serving.rest.http import Scope
 from appraise.serving.rest.messages import FieldError
 from appraise.serving.rest.problems import Refusal, refused_parameter
 
@@ -111,4 +112,33 @@ def _count(text: str | None) -> int:
         return 0
     if not text.isascii() or not text.isdigit() or len(text) > 4 or int(text) > MOST_COMPARABLES:
         raise refused_parameter("comparables", f"must be a whole number from 0 to {MOST_COMPARABLES}", repr(text))
+    return int(text)
+
+
+def query_of(scope: Scope, allowed: tuple[str, ...]) -> dict[str, str]:
+    """The query parameters of a request by name, each given once.
+
+    Raises:
+        Refusal: 422 for one that is not taken, is there twice, or has a NUL.
+    """
+    given: dict[str, str] = {}
+    for name, value in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
+        if name not in allowed:
+            takes = f"must be one of {', '.join(allowed)}" if allowed else "is not taken here"
+            raise refused_parameter(name, takes, repr(value))
+        if name in given:
+            raise refused_parameter(name, "must be given once", repr(value))
+        if "\0" in value:
+            raise refused_parameter(name, "must not contain NUL", repr(value))
+        given[name] = value
+    return given
+
+
+def whole_number(given: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    """A whole number among query parameters; raises a Refusal for any other text."""
+    text = given.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 6 or not least <= int(text) <= most:
+        raise refused_parameter(name, f"must be a whole number from {least} to {most:,}", repr(text))
     return int(text)
