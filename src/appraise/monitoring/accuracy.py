@@ -65,7 +65,7 @@ class LiveAccuracy:
     """How right estimates have been, by the sales of a span of time.
 
     Attributes:
-        since, until: of the sales.
+        since, until: of the sales; one that is of tomorrow here may be of today elsewhere, and is counted.
         outcomes: sales that were reported.
         after_the_sale: estimates that are not counted because they were not made before their sale.
         models: by model, version and arm.
@@ -102,10 +102,10 @@ def live_accuracy(
     Raises:
         StoreError: the database cannot be asked.
     """
+    until = now or dt.datetime.now(tz=dt.UTC)
+    since = until - dt.timedelta(days=days)
     # Sales of today elsewhere may be tomorrow's here.
-    until = (now or dt.datetime.now(tz=dt.UTC)) + dt.timedelta(days=1)
-    since = until - dt.timedelta(days=days + 1)
-    found = settlement(database, since=since, until=until, model=model)
+    found = settlement(database, since=since, until=until + dt.timedelta(days=1), model=model)
     return LiveAccuracy(since, until, found.outcomes, found.after_the_sale, tuple(map(measured, found.groups)))
 
 

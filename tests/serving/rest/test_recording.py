@@ -1,6 +1,7 @@
 """Estimates and what becomes of them, over HTTP: recorded, found again, settled, and there after a kill."""
 
 import concurrent.futures
+import datetime as dt
 import os
 import resource
 import signal
@@ -73,6 +74,7 @@ def test_an_estimate_is_found_at_once_and_settled_by_its_sale(recorded, own_home
     assert server.get(f"/predictions/{name}").json()["outcomes"][0]["price"] == price
     summary = server.get("/monitoring/metrics/summary?days=7").json()
     assert (summary["outcomes"], summary["models"][0]["rows"]) == (1, 1)
+    assert dt.datetime.fromisoformat(summary["until"]) <= dt.datetime.now(tz=dt.UTC)
     assert summary["models"][0]["metrics"]["mape"] < 0.01
 
     for wrong, status, words in (
