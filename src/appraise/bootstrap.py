@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from appraise.errors import SettingsError
 from appraise.registry.mlflow_registry import Registry
 from appraise.settings import Settings
 
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 
 #: What a service that runs takes no part in.
 _NOT_SERVED = {"data_dir", "market", "memory_limit", "seed", "train"}
+#: What may hold a password.
+_SECRET = ("database_url", "kafka.options", "mlflow.tracking_uri")
+#: Where clients look for the service.
+_ADDRESS = ("host", "port", "workers")
 
 
 def build_registry(settings: Settings) -> Registry:
@@ -206,31 +213,82 @@ def _build_batch_plan(settings: Settings) -> BatchPlan:
     )
 
 
-def build_up_plan(settings: Settings, *, names: tuple[str, ...] = (), insecure: bool = False) -> UpPlan:
-    """How to serve in the background; arguments are those of `build_serve_plan`.
+def build_up_plan(settings: Settings, flags: Mapping[str, Any]) -> UpPlan:
+    """How to serve in the background.
 
-    Other settings reach the process as they reached this one: by its environment and its working folder.
+    What the service that runs was given by flags is kept unless it is given anew, and so is its address where nothing
+    says another one now. Other settings reach the process as they reached this one: by its environment and its
+    working folder.
+
+    Args:
+        settings: where models are, and what is allowed.
+        flags: what was given on the command line: `model`, `default`, `host`, `port`, `workers`, `insecure`.
+
+    Raises:
+        SettingsError: the default is none of the models.
     """
-    from appraise import __version__
+    from appraise.jobs.starting import Start, service_at
     from appraise.jobs.up import UpPlan
 
-    home, serve = settings.home.absolute(), settings.serve
+    home = settings.home.absolute()
+    before = Start.of(service_at(home).running())
+    kept = {name: value for name, value in before.flags.items() if name not in flags}
+    if "model" in flags:
+        kept.pop("default", None)
+    wanted = {**kept, **flags}
+    address = {name: wanted[name] for name in _ADDRESS if name in wanted}
+    for name in _ADDRESS:
+        if name not in wanted and name not in settings.serve.model_fields_set:
+            was = before.settings.get(f"serve.{name}")
+            if was is not None and was != getattr(settings.serve, name):
+                address[name] = kept[name] = was
+    serve = settings.serve.model_copy(update=address)
+    settings = settings.model_copy(update={"serve": serve})
+    names, default, insecure = tuple(wanted.get("model", ())), wanted.get("default"), wanted.get("insecure", False)
+    if names and default is not None and default not in names:
+        raise SettingsError(
+            f"the default {default!r} is not among the models that are served: {', '.join(names)}",
+            hint="give them anew with --model",
+        )
     command = [
         *(sys.executable, "-P", "-m", "appraise", "--home", str(home), "--log-level", settings.log.level, "serve"),
         *("--json", "--host", serve.host, "--port", str(serve.port), "--workers", str(serve.workers)),
         *(word for name in names for word in ("--model", name)),
         *(["--insecure"] if insecure else []),
     ]
-    meant = "\n".join([__version__, *command, settings.model_dump_json(exclude=_NOT_SERVED)])
+    in_force = _in_force(settings, {"models": list(names), "default": default, "insecure": insecure})
     return UpPlan(
         home=home,
         keys=build_key_place(settings).file,
+        registry=build_registry(settings),
         command=tuple(command),
-        fingerprint=hashlib.sha256(meant.encode()).hexdigest(),
+        fingerprint=hashlib.sha256(json.dumps(in_force, sort_keys=True).encode()).hexdigest(),
         end_seconds=build_end_seconds(settings),
         host=serve.host,
         port=serve.port,
+        names=names,
+        default=default,
+        insecure=insecure,
+        start=Start(wanted, in_force),
+        kept=kept,
     )
+
+
+def _in_force(settings: Settings, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """What a service is started with, by key, as JSON; of what may be secret a digest."""
+    from appraise import __version__
+    from appraise.jobs.starting import HIDDEN
+
+    found: dict[str, Any] = {"version": __version__, "python": sys.executable, **flags}
+    sections = settings.model_dump(mode="json", exclude=_NOT_SERVED)
+    for section, value in sections.items():
+        inner = value if isinstance(value, dict) else {"": value}
+        found.update({f"{section}.{name}".rstrip("."): one for name, one in inner.items()})
+    for key in _SECRET:
+        if found.get(key):
+            digest = hashlib.sha256(json.dumps(found[key], sort_keys=True).encode()).hexdigest()
+            found[key] = HIDDEN + digest[:16]
+    return found
 
 
 def build_end_seconds(settings: Settings) -> float:

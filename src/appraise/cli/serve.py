@@ -31,6 +31,15 @@ Models = Annotated[
         show_default=False,
     ),
 ]
+Default = Annotated[
+    str | None,
+    typer.Option(
+        "--default",
+        metavar="NAME",
+        help="The model of /predict; the first --model, or else the only one, if not given.",
+        show_default=False,
+    ),
+]
 Host = Annotated[
     str | None,
     typer.Option("--host", metavar="ADDRESS", help="Where to listen; 127.0.0.1 if not set.", show_default=False),
@@ -48,6 +57,7 @@ Insecure = Annotated[bool, typer.Option("--insecure", metavar="", help="Serve ot
 def serve(
     context: typer.Context,
     model: Models = None,
+    default: Default = None,
     host: Host = None,
     port: Port = None,
     workers: Workers = None,
@@ -64,8 +74,18 @@ def serve(
 
     session: Session = context.obj
     settings = session.settings({"serve.host": host, "serve.port": port, "serve.workers": workers})
-    plan = build_serve_plan(settings, names=tuple(model or ()), insecure=insecure)
+    plan = build_serve_plan(settings, names=served_names(model, default), default=default, insecure=insecure)
     job(plan, announce=lambda serving: show(serving, _render, as_json=as_json))
+
+
+def served_names(model: list[str] | None, default: str | None) -> tuple[str, ...]:
+    """The models that `--model` gave; a usage error where the default is none of them."""
+    names = tuple(model or ())
+    if names and default is not None and default not in names:
+        raise typer.BadParameter(
+            f"{default!r} is not among the models that are served: {', '.join(names)}", param_hint="--default"
+        )
+    return names
 
 
 def _render(console: Console, serving: Serving) -> None:

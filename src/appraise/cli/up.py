@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from appraise.cli.options import AsJson
 from appraise.cli.progress import make_progress
-from appraise.cli.serve import Host, Insecure, Models, Port, Workers
+from appraise.cli.serve import Default, Host, Insecure, Models, Port, Workers, served_names
 from appraise.cli.session import Session
 from appraise.cli.terminal import show
 
@@ -27,12 +29,13 @@ DOWN_EXAMPLES = """\
 appraise down
 """
 
-_STATES = {"started": "runs", "restarted": "runs again, with the new settings,", "running": "runs already"}
+_STATES = {"started": "runs", "restarted": "runs again", "running": "runs already"}
 
 
 def up(
     context: typer.Context,
     model: Models = None,
+    default: Default = None,
     host: Host = None,
     port: Port = None,
     workers: Workers = None,
@@ -42,14 +45,23 @@ def up(
     """Serve in the background, and show a request that works.
 
     The service is seen to value a home before this ends. One that runs already takes the newest models, and is
-    restarted where settings changed. `appraise down` ends it.
+    restarted where settings changed; options that it was given are kept unless they are given anew. `appraise down`
+    ends it, and forgets them.
     """
     from appraise.bootstrap import build_up_plan
     from appraise.jobs.up import up as job
 
     session: Session = context.obj
     settings = session.settings({"serve.host": host, "serve.port": port, "serve.workers": workers})
-    plan = build_up_plan(settings, names=tuple(model or ()), insecure=insecure)
+    flags = {
+        "model": list(served_names(model, default)) or None,
+        "default": default,
+        "host": host,
+        "port": port,
+        "workers": workers,
+        "insecure": insecure or None,
+    }
+    plan = build_up_plan(settings, {name: value for name, value in flags.items() if value is not None})
     home = session.flags.get("home")
     down = "appraise down" if home is None else f"appraise --home {shlex.quote(str(home))} down"
     result = job(plan, progress=make_progress())
@@ -70,17 +82,22 @@ def down(context: typer.Context, as_json: AsJson = False) -> None:
 def _render_up(console: Console, result: UpResult, down: str) -> None:
     served = ", ".join(f"{name} {version}" for name, version in result.models.items())
     interval = result.answer["prediction_interval"]
-    estimate, lower = _money(result.answer["prediction"], result.unit), _money(interval["lower"], None)
+    prices = (result.answer["prediction"], interval["lower"], interval["upper"])
+    estimate, lower, upper = (f"{price:,.0f}" for price in _rounded([price * result.price_unit for price in prices]))
     command = [
         f"curl -X POST {result.url}{result.path} -H 'Content-Type: application/json'",
         *(["-H 'X-API-Key: KEY'"] if result.keys else []),
         f"-d {shlex.quote(json.dumps(dict(result.row)))}",
     ]
-    asked = f"It valued a home at {estimate} ({interval['level']:.0%} interval: {lower} to "
+    currency = "" if result.currency is None else f" {result.currency}"
+    valued = f"{estimate}{currency} ({interval['level']:.0%} interval: {lower} to {upper})"
     lines = [
         f"The service {_STATES[result.state]} at {result.url} (process {result.pid}), with {served}.",
+        *([f"Changed: {', '.join(result.changes)}."] if result.changes else []),
+        *([f"Kept from its start: {_given(result.kept)}; {down} forgets it."] if result.kept else []),
         *([f"Its models may not be the newest: {result.stale}."] if result.stale else []),
-        f"{asked}{_money(interval['upper'], result.unit)}). Ask it yourself:",
+        *_of_several(result),
+        f"It valued a home at {valued}. Ask it yourself:",
         "",
         " \\\n  ".join(command),
         "",
@@ -92,11 +109,31 @@ def _render_up(console: Console, result: UpResult, down: str) -> None:
     console.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
-def _money(value: Any, unit: str | None) -> str:
-    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    if not unit:
-        return text
-    return f"{text} x {unit}" if unit[0].isdigit() else f"{text} {unit}"
+def _of_several(result: UpResult) -> Iterator[str]:
+    """Which of several models answers `/predict`."""
+    if len(result.models) == 1:
+        return
+    if result.default is None:
+        names = f"none of the {len(result.models)} models is its default"
+        yield f"/predict answers nobody, for {names}: use /models/NAME/predict, or choose one:"
+        yield f"  appraise up --default {result.model}"
+    else:
+        yield f"/predict is answered by {result.default}, every model by /models/NAME/predict."
+
+
+def _given(flags: Mapping[str, Any]) -> str:
+    words = (
+        f"--{name}" if value is True else f"--{name} {one}"
+        for name, value in flags.items()
+        for one in (value if isinstance(value, list) else [value])
+    )
+    return " ".join(words)
+
+
+def _rounded(prices: list[float]) -> list[float]:
+    """Prices to a thousandth of the first, a power of ten: 207,433 and 171,988 are 207,400 and 172,000."""
+    step = 10.0 ** (math.floor(math.log10(abs(prices[0]))) - 3) if prices[0] else 1.0
+    return [round(price / max(step, 1.0)) * max(step, 1.0) for price in prices]
 
 
 def _render_down(console: Console, result: DownResult) -> None:

@@ -16,8 +16,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -35,11 +37,28 @@ class Running(msgspec.Struct, frozen=True):
         pid: its id.
         started_at: when, seconds since 1970.
         fingerprint: changes with everything that it was started with.
+        details: what whoever started it noted of how.
     """
 
     pid: int
     started_at: float
     fingerprint: str
+    details: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How a process was started, as the kernel knows it.
+
+    Attributes:
+        command: the program and its arguments.
+        environment: its variables; they may hold secrets, and are written nowhere.
+        folder: its working folder.
+    """
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(repr=False)
+    folder: Path
 
 
 class Background:
@@ -80,8 +99,35 @@ class Background:
                     ) from error
             time.sleep(_PAUSE_SECONDS)
 
-    def start(self, command: Sequence[str], *, fingerprint: str) -> Running:
+    def origin(self) -> Origin | None:
+        """How it was started; None where it does not run, or the system does not tell."""
+        found = self.running()
+        if found is None:
+            return None
+        process = Path(f"/proc/{found.pid}")
+        try:
+            command = _strings(process / "cmdline")
+            variables = (variable.partition("=") for variable in _strings(process / "environ"))
+            environment = {name: value for name, _, value in variables if name}
+            return Origin(command, environment, (process / "cwd").readlink())
+        except OSError:
+            return None
+
+    def start(
+        self,
+        command: Sequence[str],
+        *,
+        fingerprint: str,
+        details: Mapping[str, Any] | None = None,
+        origin: Origin | None = None,
+    ) -> Running:
         """Start it, apart from this process, its terminal and its signals.
+
+        Args:
+            command: the program and its arguments.
+            fingerprint: changes with everything that it is started with.
+            details: what is to be noted of it.
+            origin: whose environment and working folder it has; this process's where None.
 
         Raises:
             ServiceError: it runs already, or cannot be started.
@@ -93,7 +139,7 @@ class Background:
             if descriptor is None:
                 raise ServiceError(f"the {self._name} is being started already", hint="wait for it")
             try:
-                return self._start(command, descriptor, fingerprint)
+                return self._start(command, descriptor, fingerprint, dict(details or {}), origin)
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -165,7 +211,14 @@ class Background:
             return ""
         return "\n".join(lines[-_LOG_LINES:])
 
-    def _start(self, command: Sequence[str], descriptor: int, fingerprint: str) -> Running:
+    def _start(
+        self,
+        command: Sequence[str],
+        descriptor: int,
+        fingerprint: str,
+        details: dict[str, Any],
+        origin: Origin | None,
+    ) -> Running:
         self._record.unlink(missing_ok=True)
         if self.log.exists():
             self.log.replace(self.log.with_name(f"{self.log.name}.1"))
@@ -177,8 +230,10 @@ class Background:
                 stderr=log,
                 start_new_session=True,
                 pass_fds=(descriptor,),
+                env=None if origin is None else dict(origin.environment),
+                cwd=None if origin is None else origin.folder,
             )
-        found = Running(self._process.pid, time.time(), fingerprint)
+        found = Running(self._process.pid, time.time(), fingerprint, details)
         temporary = self._record.with_suffix(".partial")
         temporary.write_bytes(msgspec.json.encode(found))
         temporary.replace(self._record)
@@ -198,3 +253,8 @@ class Background:
             os.close(descriptor)
             raise
         return descriptor
+
+
+def _strings(file: Path) -> tuple[str, ...]:
+    """The strings of a file of the kernel's, each of which ends with a zero byte."""
+    return tuple(os.fsdecode(one) for one in file.read_bytes().split(b"\0")[:-1])

@@ -5,19 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import httpx
-import msgspec
 
-from appraise.errors import ServiceError
-from appraise.jobs.background import Background, Running
+from appraise.errors import AppraiseError, ServiceError, UnknownModelError
+from appraise.jobs.background import Background, Origin, Running
 from appraise.jobs.progress import Progress
-from appraise.jobs.serving.address import listening
+from appraise.jobs.serving.address import check_open, listening
+from appraise.jobs.starting import Start, changes, serves_at, service_at, told_by
+from appraise.registry.mlflow_registry import Registry
 from appraise.serving.keys import SCOPES, KeyFile
+from appraise.serving.source import RegistrySource
+from appraise.serving.versions import DEFAULT_ALIAS, default_of
 
 State = Literal["started", "restarted", "running"]
 
@@ -38,19 +41,31 @@ class UpPlan:
     Attributes:
         home: the folder that holds all state.
         keys: its API keys.
+        registry: where models are.
         command: the program and its arguments, which serves in the foreground and tells where as JSON.
         fingerprint: changes with every setting that the service was started with.
         end_seconds: how long it may take to end.
         host, port: where it listens; port 0 takes a free one.
+        names: the models; every registered one where empty.
+        default: the model of `/predict`, where one was chosen.
+        insecure: serve other machines without keys.
+        start: what is noted of how it is started.
+        kept: what of that was given to the service that runs, and was not given now.
     """
 
     home: Path
     keys: KeyFile
+    registry: Registry
     command: tuple[str, ...]
     fingerprint: str
     end_seconds: float
     host: str
     port: int
+    names: tuple[str, ...]
+    default: str | None
+    insecure: bool
+    start: Start
+    kept: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,28 +77,35 @@ class UpResult:
         pid: its process.
         url: where requests go.
         models: versions by name.
+        default: the model of `/predict`, None where there is none.
         model: the model that was asked.
         path: the path that was asked.
         row: the home that was valued.
         answer: what came back.
-        unit: what the estimate is counted in, None where the dataset does not say.
+        currency, price_unit: the estimate is so many of it, None where the dataset does not say.
         keys: whether an API key is asked for.
         log: the file that it writes its log to.
         stale: why its models may not be the newest, None where they are.
+        changes: what differs from how it ran before, as phrases.
+        kept: what was given when it was started, and is as it was.
     """
 
     state: State
     pid: int
     url: str
     models: Mapping[str, str]
+    default: str | None
     model: str
     path: str
     row: Mapping[str, Any]
     answer: Mapping[str, Any]
-    unit: str | None
+    currency: str | None
+    price_unit: float
     keys: bool
     log: Path
     stale: str | None = None
+    changes: tuple[str, ...] = ()
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
         """The same as JSON."""
@@ -92,6 +114,9 @@ class UpResult:
             "pid": self.pid,
             "url": self.url,
             "models": dict(self.models),
+            "default": self.default,
+            "changes": list(self.changes),
+            "kept": dict(self.kept),
             "keys": self.keys,
             "log": str(self.log),
             "stale": self.stale,
@@ -121,31 +146,75 @@ def up(plan: UpPlan, *, progress: Progress) -> UpResult:
     """Have the service run as the settings say, with the models that the registry has now, and ask it for an estimate.
 
     Raises:
-        SettingsError: its address is taken, in which case one that runs goes on as it is.
-        ServiceError: it does not start, or does not answer.
+        SettingsError: its address is taken, or is open to others without a key; one that runs goes on as it is.
+        UnknownModelError, RegistryError: there is no such model; one that runs goes on as it is.
+        ServiceError: it does not start, or does not answer; one that ran before runs again.
     """
-    service = _service(plan.home)
+    service = service_at(plan.home)
     found = service.running()
-    state: State = "running"
-    if found is None or found.fingerprint != plan.fingerprint:
-        _check_address(plan, None if found is None else _told(service.output))
-    if found is not None and found.fingerprint != plan.fingerprint:
-        with progress.task("ending the service, whose settings changed"):
-            service.stop(seconds=plan.end_seconds)
-        found, state = None, "restarted"
-    elif found is None:
-        state = "started"
+    if found is not None and found.fingerprint == plan.fingerprint:
+        with progress.task("waiting until the service is ready"):
+            serving = _await_ready(service)
+        return _asked(plan, service, found, serving, "running", progress=progress)
+    # Everything that can be known to be wrong is looked at before one that runs is ended.
+    check_open(plan.host, has_keys=bool(plan.keys.read()), insecure=plan.insecure)
+    _check_address(plan, None if found is None else told_by(service.output))
+    default = _default(plan, Start.of(found), progress=progress)
     if found is None:
-        found = service.start(plan.command, fingerprint=plan.fingerprint)
+        return _started(plan, service, default, progress=progress)
+    origin, changed = service.origin(), changes(Start.of(found).settings, plan.start.settings)
+    with progress.task(f"ending the service: {', '.join(changed)}"):
+        service.stop(seconds=plan.end_seconds)
+    try:
+        return _started(plan, service, default, changed, progress=progress)
+    except BaseException as error:
+        if origin is not None:
+            _restore(service, found, origin, error, progress=progress)
+        raise
+
+
+def _started(
+    plan: UpPlan, service: Background, default: str | None, changed: tuple[str, ...] = (), *, progress: Progress
+) -> UpResult:
+    """Start it; what is not seen to answer is not left behind."""
+    command = (*plan.command, *([] if default is None else ["--default", default]))
+    details = replace(plan.start, default=default).to_dict()
+    found = service.start(command, fingerprint=plan.fingerprint, details=details)
     try:
         with progress.task("waiting until the service is ready"):
             serving = _await_ready(service)
-        return _asked(plan, service, found, serving, state)
+        result = _asked(
+            plan, service, found, serving, "restarted" if changed else "started", changed, progress=progress
+        )
     except BaseException:
-        # What was started here and was not seen to answer is not left behind.
-        if state != "running":
-            service.stop(seconds=plan.end_seconds)
+        service.stop(seconds=plan.end_seconds)
         raise
+    return result
+
+
+def _restore(service: Background, before: Running, origin: Origin, error: BaseException, *, progress: Progress) -> None:
+    """Start the service again as it was; raises ServiceError, which says so and why the new one did not start."""
+    service.start(origin.command, fingerprint=before.fingerprint, details=before.details, origin=origin)
+    if not isinstance(error, AppraiseError):
+        return
+    with progress.task("starting the service again as it was"):
+        url = _await_ready(service)["url"]
+    raise ServiceError(f"{error.message}; the service runs again as it was, at {url}", hint=error.hint) from error
+
+
+def _default(plan: UpPlan, before: Start, *, progress: Progress) -> str | None:
+    """See that the models are there; the model of `/predict`, which is that of before unless another is chosen."""
+    source = RegistrySource(plan.registry)
+    default = plan.default if plan.default is not None or plan.names else before.default
+    known = {one.name for one in source.remembered(plan.names)}
+    if not known or not {*plan.names, *filter(None, [plan.default])} <= known:
+        with progress.task("asking the registry for the models"):
+            known = {one.name for one in source.ask(plan.names) if DEFAULT_ALIAS in one.aliases}
+    if not known:
+        raise UnknownModelError("no model is registered", hint="train one first: appraise train bayside")
+    if plan.default is None and default not in known:
+        default = None
+    return default_of(sorted(known), plan.names, default)
 
 
 def down(home: Path, *, end_seconds: float, progress: Progress) -> DownResult:
@@ -159,7 +228,7 @@ def down(home: Path, *, end_seconds: float, progress: Progress) -> DownResult:
     Raises:
         ServiceError: it does not end.
     """
-    service = _service(home)
+    service = service_at(home)
     found = service.running()
     if found is None:
         return DownResult(None)
@@ -170,14 +239,12 @@ def down(home: Path, *, end_seconds: float, progress: Progress) -> DownResult:
 
 def _check_address(plan: UpPlan, serving: Mapping[str, Any] | None) -> None:
     """See that the address is free, or that of the service which is about to be restarted."""
-    if serving is not None and "url" in serving and urlsplit(serving["url"]).port == plan.port:
-        return
+    if serving is not None and serves_at(plan.port, serving):
+        had = urlsplit(serving["url"]).hostname
+        if plan.host in (had, "localhost", *_REACHED) or had in _REACHED:
+            return
     with listening(plan.host, plan.port):
         return
-
-
-def _service(home: Path) -> Background:
-    return Background(home / "service", "service")
 
 
 def _await_ready(service: Background) -> dict[str, Any]:
@@ -186,7 +253,7 @@ def _await_ready(service: Background) -> dict[str, Any]:
     while True:
         # Asked first: what has ended has also said all that it will say.
         alive = service.alive()
-        told = _told(service.output)
+        told = told_by(service.output)
         if told is not None and "url" in told:
             return told
         if not alive:
@@ -196,15 +263,6 @@ def _await_ready(service: Background) -> dict[str, Any]:
                 f"the service was not ready after {_READY_SECONDS:g} seconds", hint=f"its log is {service.log}"
             )
         time.sleep(_PAUSE_SECONDS)
-
-
-def _told(output: Path) -> dict[str, Any] | None:
-    """The JSON object that a file holds, None while it is not whole."""
-    try:
-        told: dict[str, Any] = msgspec.json.decode(output.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError):
-        return None
-    return told
 
 
 def _not_started(service: Background, told: Mapping[str, Any] | None) -> ServiceError:
@@ -217,14 +275,24 @@ def _not_started(service: Background, told: Mapping[str, Any] | None) -> Service
     )
 
 
-def _asked(plan: UpPlan, service: Background, found: Running, serving: Mapping[str, Any], state: State) -> UpResult:
+def _asked(
+    plan: UpPlan,
+    service: Background,
+    found: Running,
+    serving: Mapping[str, Any],
+    state: State,
+    changed: tuple[str, ...] = (),
+    *,
+    progress: Progress,
+) -> UpResult:
     """Ask the service what a person would."""
     url = _reachable(serving["url"])
     with (
         _key(plan.keys) as key,
         httpx.Client(base_url=url, headers=key, timeout=_ANSWER_SECONDS, trust_env=False) as client,
     ):
-        stale = _reload(client)
+        with progress.task("asking the registry for newer models"):
+            stale = _reload(client)
         models = _call(client, "GET", "/")["models"]
         # Not what it said at its start: models that came since may have left it without a default.
         default = next((one["name"] for one in _call(client, "GET", "/models")["models"] if one["default"]), None)
@@ -233,10 +301,33 @@ def _asked(plan: UpPlan, service: Background, found: Running, serving: Mapping[s
             raise ServiceError("the service has no model", hint="train one first: appraise train bayside")
         path = "/predict" if model == default else f"/models/{model}/predict"
         operation = _call(client, "GET", "/openapi.json")["paths"][f"/models/{model}/predict"]["post"]
-        row = operation["requestBody"]["content"]["application/json"]["example"]
+        row = _example(operation["requestBody"]["content"]["application/json"])
         answer = _call(client, "POST", path, json=row)
-        unit = _call(client, "GET", f"/models/{model}/info")["unit"]
-    return UpResult(state, found.pid, url, models, model, path, row, answer, unit, bool(key), service.log, stale)
+        info = _call(client, "GET", f"/models/{model}/info")
+    return UpResult(
+        state=state,
+        pid=found.pid,
+        url=url,
+        models=models,
+        default=default,
+        model=model,
+        path=path,
+        row=row,
+        answer=answer,
+        currency=info["currency"],
+        price_unit=info["price_unit"],
+        keys=bool(key),
+        log=service.log,
+        stale=stale,
+        changes=changed,
+        kept=plan.kept,
+    )
+
+
+def _example(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The first of the bodies that the documentation shows."""
+    shown: dict[str, Any] = body["example"] if "example" in body else next(iter(body["examples"].values()))["value"]
+    return shown
 
 
 def _reload(client: httpx.Client) -> str | None:

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from appraise.errors import RegistryError, UnknownModelError
+from appraise.errors import RegistryError, UnknownModelError, did_you_mean
 from appraise.logs import get_logger
 from appraise.registry.bundle import read_manifest, verify_bundle
 from appraise.registry.cache import BundleCache
@@ -252,7 +252,8 @@ class Registry:
         names = sorted({entry.name for entry in self.list_models()})
         others = f"; there are models named {', '.join(names[:10])}" if names else ""
         return UnknownModelError(
-            f"there is no model named {name!r}{others}", hint=f"train it first: appraise train {name}"
+            f"there is no model named {name!r}{others}",
+            hint=did_you_mean(name, names) or f"train it first: appraise train {name}",
         )
 
 

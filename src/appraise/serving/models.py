@@ -24,7 +24,7 @@ from appraise.registry.manifest import Manifest
 from appraise.serving.explain import explain
 from appraise.serving.predictor import Predictor
 from appraise.serving.rowcodec import RowCodec
-from appraise.serving.versions import DEFAULT_ALIAS, KnownVersion, ModelSource
+from appraise.serving.versions import DEFAULT_ALIAS, KnownVersion, ModelSource, default_of
 
 _log = get_logger(__name__)
 
@@ -122,13 +122,15 @@ class Shelf:
 
     Args:
         source: where they come from.
-        names: the models to serve, the first of them that of `/predict`; every registered one where empty.
+        names: the models to serve; every registered one where empty.
+        default: the model of `/predict`; None means the first of `names`, or else the only one.
     """
 
-    def __init__(self, source: ModelSource, names: tuple[str, ...] = ()) -> None:
+    def __init__(self, source: ModelSource, names: tuple[str, ...] = (), default: str | None = None) -> None:
         self.lineup = Lineup()
         self._source = source
         self._names = names
+        self._default = default
         self._lock = threading.Lock()
         self._extra: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
 
@@ -144,7 +146,7 @@ class Shelf:
             BundleError: a bundle is damaged.
         """
         remembered = self._source.remembered(self._names)
-        if remembered and set(self._names) <= {known.name for known in remembered}:
+        if remembered and {*self._names, *filter(None, [self._default])} <= {known.name for known in remembered}:
             try:
                 self._show(remembered)
             except BundleError as error:
@@ -200,6 +202,7 @@ class Shelf:
             return model
 
     def _show(self, versions: tuple[KnownVersion, ...]) -> Lineup:
+        default = default_of(dict.fromkeys(one.name for one in versions), self._names, self._default)
         before = self.lineup.loaded
         known: dict[str, tuple[KnownVersion, ...]] = {}
         aliases: dict[tuple[str, str], str] = {}
@@ -214,7 +217,6 @@ class Shelf:
                 loaded[key] = _load(one, one.folder if one.folder is not None else self._source.fetch(one))
             aliases.update({(one.name, alias): one.version for alias in one.aliases})
         self._extra = OrderedDict((key, model) for key, model in self._extra.items() if key in loaded)
-        default = self._names[0] if self._names else next(iter(known)) if len(known) == 1 else None
         self.lineup = Lineup(default, known, loaded, aliases)
         for key, model in loaded.items():
             if before.get(key) is not model:

@@ -5,9 +5,12 @@ Apart from the models in memory, because the process that asks the registry need
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from appraise.errors import UnknownModelError, did_you_mean
 
 DEFAULT_ALIAS = "champion"
 
@@ -45,3 +48,19 @@ class ModelSource(Protocol):
 
     def close(self) -> None:
         """Give up what is being asked."""
+
+
+def default_of(known: Iterable[str], names: tuple[str, ...], default: str | None) -> str | None:
+    """The model of `/predict`: the one that was chosen, the first that was named, or the only one.
+
+    Raises:
+        UnknownModelError: the one that was chosen is not there.
+    """
+    served = list(known)
+    if default is not None and default not in served:
+        raise UnknownModelError(
+            f"there is no model named {default!r} to be the default",
+            hint=did_you_mean(default, served) or f"there are {', '.join(served)}",
+        )
+    chosen = default or next(iter(names), None)
+    return served[0] if chosen is None and len(served) == 1 else chosen

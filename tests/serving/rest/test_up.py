@@ -71,11 +71,11 @@ def test_the_service_goes_on_in_the_background_until_it_is_ended(appraise, own_h
     assert again["answer"]["model_version"] == "1.1.0"
     assert again["answer"]["input_features"] == again["request"]["body"]
 
-    # With a second model `/predict` means none of them any more.
+    # A second model is served beside the first, which goes on to answer `/predict`, and does so after a restart.
     register(own_home, "1.0.0", name="again", promote=True)
-    both = _up(appraise, "--port", port)
+    both = _up(appraise)
     assert (both["state"], both["models"]) == ("running", {"again": "1.0.0", "california": "1.1.0"})
-    assert both["request"]["url"] == f"{both['url']}/models/again/predict"
+    assert (both["default"], both["request"]["url"]) == ("california", f"{both['url']}/predict")
 
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = str(other.getsockname()[1])
@@ -84,8 +84,10 @@ def test_the_service_goes_on_in_the_background_until_it_is_ended(appraise, own_h
     assert f"127.0.0.1:{taken} cannot be listened on" in refused.stderr
     assert httpx.get(f"{again['url']}/health/ready", trust_env=False).status_code == 200
 
-    moved = _up(appraise, "--port", port, "--workers", "2")
-    assert (moved["state"], moved["url"]) == ("restarted", again["url"])
+    moved = _up(appraise, "--workers", "2")
+    assert (moved["state"], moved["url"], moved["default"]) == ("restarted", again["url"], "california")
+    assert (moved["changes"], moved["kept"]) == (["workers 1 -> 2"], {"port": int(port)})
+    assert httpx.post(f"{moved['url']}/predict", json=moved["request"]["body"], trust_env=False).status_code == 200
     assert _ended(again["pid"])
     assert httpx.get(f"{moved['url']}/health/ready", trust_env=False).status_code == 200
 
@@ -127,7 +129,55 @@ def test_without_a_model_nothing_is_left_running(appraise, own_home):
     for manifest in (own_home / "cache").rglob("manifest.json"):
         manifest.unlink()
     done = appraise("up", "--port", "0")
-    assert done.returncode == 9
-    assert "the service did not start: " in done.stderr
+    assert done.returncode == 7
+    assert "no model is registered" in done.stderr
     assert "hint:" in done.stderr
     assert "Nothing runs." in appraise("down").stdout
+
+
+def test_a_start_that_cannot_succeed_leaves_the_service_as_it_is(appraise, free_port):
+    first = _up(appraise, "--port", str(free_port()))
+    for args, reason in (
+        (("--model", "californa"), "did you mean 'california'?"),
+        (("--default", "californa"), "did you mean 'california'?"),
+        (("--model", "california", "--default", "other"), "not among the models"),
+        (("--host", "0.0.0.0"), "--insecure"),  # noqa: S104
+        (("--host", "203.0.113.1", "--insecure"), "cannot be listened on"),
+        (("--port", "70000"), "--port"),
+    ):
+        refused = appraise("up", *args)
+        assert refused.returncode not in (0, 9), args
+        assert reason in refused.stderr
+    assert _up(appraise)["pid"] == first["pid"]
+    refused = appraise("serve", "--port", first["url"].rpartition(":")[2])
+    assert refused.returncode == 3
+    assert f"this home's own service runs (process {first['pid']})" in refused.stderr
+    assert "appraise down" in refused.stderr
+
+
+def test_where_the_new_service_does_not_start_the_old_one_runs_again(appraise, free_port):
+    port = free_port()
+    first = _up(appraise, "--port", str(port))
+    # Every address of the machine is more than what the first one has, which only the start itself finds out.
+    with socket.create_server(("127.0.0.2", port)):
+        failed = appraise("up", "--host", "0.0.0.0", "--insecure")  # noqa: S104
+    assert failed.returncode == 9
+    assert f"the service runs again as it was, at {first['url']}" in failed.stderr
+    assert httpx.get(f"{first['url']}/health/ready", trust_env=False).status_code == 200
+    again = _up(appraise)
+    assert (again["state"], again["url"]) == ("running", first["url"])
+    assert again["kept"] == {"port": port}
+
+
+def test_with_several_models_and_no_default_it_is_said_that_predict_answers_nobody(appraise, own_home, register):
+    register(own_home, "1.0.0", name="again", promote=True)
+    for manifest in (own_home / "cache").rglob("manifest.json"):
+        manifest.unlink()
+    shown = appraise("up", "--port", "0")
+    assert shown.returncode == 0, shown.stderr
+    assert "/predict answers nobody" in shown.stdout
+    assert "appraise up --default again" in shown.stdout
+    assert _pasted(shown.stdout).status_code == 200
+    chosen = _up(appraise, "--default", "california")
+    assert (chosen["state"], chosen["default"]) == ("restarted", "california")
+    assert chosen["changes"] == ["default california"]

@@ -35,3 +35,12 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def check_open(host: str, *, has_keys: bool, insecure: bool) -> None:
+    """Refuse to serve other machines without keys, unless that is meant; raises SettingsError."""
+    if not has_keys and not insecure and not is_loopback(host):
+        raise SettingsError(
+            f"{host} can be reached from other machines, and there is no API key",
+            hint="make one with appraise keys create --name web, or serve without: --insecure",
+        )

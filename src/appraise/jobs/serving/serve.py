@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from appraise.errors import SettingsError
 from appraise.jobs.batches import carrying_out
 from appraise.jobs.db import prepared
 from appraise.jobs.keys import followed
 from appraise.jobs.loading import loading
-from appraise.jobs.serving.address import is_loopback, listening
+from appraise.jobs.serving.address import check_open, listening
 from appraise.jobs.serving.handover import logs_handed_over
 from appraise.jobs.serving.plan import ServePlan, Serving
 from appraise.jobs.serving.supervisor import Supervisor
 from appraise.jobs.serving.worker import allow_many_files, serve_alone
+from appraise.jobs.starting import serves_at, service_at, told_by
 
 
 def serve(plan: ServePlan, *, announce: Callable[[Serving], None]) -> None:
@@ -29,18 +33,31 @@ def serve(plan: ServePlan, *, announce: Callable[[Serving], None]) -> None:
         LogError: estimates cannot be recorded.
     """
     with followed(plan.key_place):
-        has_keys = bool(plan.keys.read())
-        if not has_keys and not plan.insecure and not is_loopback(plan.host):
-            raise SettingsError(
-                f"{plan.host} can be reached from other machines, and there is no API key",
-                hint="make one with appraise keys create --name web, or serve without: --insecure",
-            )
+        check_open(plan.host, has_keys=bool(plan.keys.read()), insecure=plan.insecure)
         _serve(plan, announce)
+
+
+@contextmanager
+def _own_address(plan: ServePlan) -> Iterator[socket.socket]:
+    """A bound socket; where this home's own service has the address, the error says so."""
+    with ExitStack() as stack:
+        try:
+            listener = stack.enter_context(listening(plan.host, plan.port))
+        except SettingsError as error:
+            own = service_at(plan.home)
+            service = own.running()
+            if service is None or service.pid == os.getpid() or not serves_at(plan.port, told_by(own.output)):
+                raise
+            raise SettingsError(
+                f"{plan.host}:{plan.port} is where this home's own service runs (process {service.pid})",
+                hint="end it with appraise down, or choose another port with --port",
+            ) from error
+        yield listener
 
 
 def _serve(plan: ServePlan, announce: Callable[[Serving], None]) -> None:
     allow_many_files()
-    with listening(plan.host, plan.port) as listener:
+    with _own_address(plan) as listener:
         host, port = listener.getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         if plan.workers == 1:

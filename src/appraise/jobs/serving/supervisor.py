@@ -19,6 +19,7 @@ from appraise.jobs.serving.plan import ServePlan, Serving
 from appraise.jobs.serving.worker import work
 from appraise.serving.rest.crew import Crew
 from appraise.serving.source import RegistrySource
+from appraise.serving.versions import default_of
 
 _log = logs.get_logger(__name__)
 
@@ -46,11 +47,13 @@ class Supervisor:
         source = RegistrySource(self._plan.registry)
         names = self._plan.names
         versions = source.remembered(names)
-        cached = bool(versions) and set(names) <= {known.name for known in versions}
+        needed = {*names, *filter(None, [self._plan.default])}
+        cached = bool(versions) and needed <= {known.name for known in versions}
         if not cached:
             versions = source.ask(names)
             if not versions:
                 raise UnknownModelError("no model is registered", hint="train one first: appraise train bayside")
+        default = default_of(dict.fromkeys(known.name for known in versions), names, self._plan.default)
         self._folder.mkdir(parents=True)
         before = {sig: signal.signal(sig, self._end) for sig in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -59,7 +62,6 @@ class Supervisor:
                 self._start(index, ask_registry=cached and index == 0)
             self._await_workers()
             models = {known.name: known.version for known in versions if "champion" in known.aliases}
-            default = names[0] if names else next(iter(models)) if len(models) == 1 else None
             if not self._ending:
                 self._announce(Serving(self._url, models, default, self._plan.workers, bool(self._plan.keys.read())))
             self._watch()

@@ -38,7 +38,7 @@ def serve_alone(plan: ServePlan, listener: socket.socket, url: str, announce: Ca
         url: where requests go.
         announce: is called once, when requests are taken.
     """
-    shelf = Shelf(RegistrySource(plan.registry), plan.names)
+    shelf = Shelf(RegistrySource(plan.registry), plan.names, plan.default)
     asked = shelf.open()
     with _service(plan, shelf, Crew()) as service:
         run_server(
@@ -72,7 +72,7 @@ def work(plan: ServePlan, listener: socket.socket, folder: Path, parent: int, as
     """
     logs.configure(level=plan.log_level, format=plan.log_format)
     allow_many_files()
-    shelf = Shelf(RegistrySource(plan.registry), plan.names)
+    shelf = Shelf(RegistrySource(plan.registry), plan.names, plan.default)
     crew = Crew(folder, plan.workers)
     with logs_handed_over():
         try:
