@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from appraise.evaluation.evaluation import Evaluation, ModelCard
+from appraise.evaluation.evaluation import Candidate, Evaluation, LearningCurve, ModelCard
 from appraise.evaluation.report import render_html
 from appraise.evaluation.report.figure import MAX_POINTS, amount_axis, sample
 from appraise.evaluation.splits import evaluate_split
@@ -225,6 +225,42 @@ def test_frontier_joins_the_models_that_no_other_beats(source: str) -> None:
     assert joined["x"] == [40.0, 140.0, 1650.0]
     assert points["text"] == ["linear", "catboost", "blend"]
     assert points["marker"]["color"].count("var(--accent)") == 1
+
+
+def test_every_candidate_of_the_frontier_is_named_and_its_axis_has_several_marks(evaluation: Evaluation) -> None:
+    near = [
+        Candidate(kind, error, None, 1.0, 10, time, within_budget=True, chosen=kind == "b")
+        for kind, error, time in (("a", 0.40, 90.0), ("b", 0.38, 105.0), ("c", 0.39, 116.0), ("d", 0.39, 123.0))
+    ]
+    figure = figures_of(render_html(replace(evaluation, candidates=tuple(near))))["frontier"]
+    points = figure["data"][1]
+    assert points["text"] == ["a", "b", "c", "d"]
+    assert len(set(points["textposition"][2:])) == 2, "two that are dominated do not write over each other"
+    assert len(figure["layout"]["xaxis"]["tickvals"]) >= 3
+
+
+def test_learning_curves_are_told_apart_by_colour_and_by_name(evaluation: Evaluation) -> None:
+    rounds, falling = (1, 50, 100), (1.0, 0.4, 0.3)
+    curves = tuple(LearningCurve(kind, "RMSE", rounds, falling, falling) for kind in "abcd")
+    figure = figures_of(render_html(replace(evaluation, learning=curves)))["learning-0"]
+    solid = [trace for trace in figure["data"] if trace["line"]["dash"] == "solid"]
+    dotted = [trace for trace in figure["data"] if trace["line"]["dash"] == "dot"]
+    assert len({trace["line"]["color"] for trace in solid}) == 4
+    assert [trace["text"][-1] for trace in dotted] == list("abcd")
+    assert figure["layout"]["yaxis"]["range"][1] < 0.5
+
+
+def test_regions_stand_in_the_order_of_what_is_shown(source: str) -> None:
+    errors = figures_of(source)["mdape-by-region"]["data"][0]["x"]
+    assert errors == sorted(errors, reverse=True)
+    covered = figures_of(source)["coverage-by-region"]["data"][1]["x"]
+    assert covered == sorted(covered)
+
+
+def test_plots_beside_each_other_are_equally_high(source: str) -> None:
+    figures = figures_of(source)
+    assert figures["map"]["layout"]["height"] == figures["mdape-by-estimate-decile"]["layout"]["height"]
+    assert figures["importances"]["layout"]["height"] == figures["learning-0"]["layout"]["height"]
 
 
 def test_negative_estimates_do_not_get_a_logarithmic_axis(evaluation: Evaluation) -> None:

@@ -29,6 +29,9 @@ MAX_GROUPS = 25
 
 _LABEL_LENGTH = 26
 
+#: Amounts that differ by less than this factor get more marks on a logarithmic axis.
+_ONE_DECADE = 12.0
+
 #: How axes write fractions: as percentages, without zeros that say nothing.
 PERCENT_TICKS = ".2~%"
 
@@ -180,11 +183,15 @@ def rule(orientation: str, at: float, *, color: str = MUTED, dash: str = "dot") 
 
 
 def amount_axis(title: str, values: NDArray[np.float64], *, logarithmic: bool) -> dict[str, Any]:
-    """An axis of amounts; a logarithmic one is marked at 1, 2 and 5 of each power of ten within the values."""
+    """An axis of amounts; a logarithmic one is marked at 1, 2 and 5 of each power of ten within the values.
+
+    Where these would be too few, between values of about one power of ten, there are more.
+    """
     if not logarithmic:
         return axis(title)
     powers = range(math.floor(math.log10(values.min())), math.ceil(math.log10(values.max())) + 1)
-    ticks = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
+    digits = (1, 2, 5) if values.max() > _ONE_DECADE * values.min() else (1, 1.5, 2, 3, 4, 5, 6, 8)
+    ticks = [float(f"{digit}e{power}") for power in powers for digit in digits]
     inside = [tick for tick in ticks if 0.8 * values.min() <= tick <= 1.25 * values.max()]
     return axis(title, type="log", tickmode="array", tickvals=inside, ticktext=[_short(tick) for tick in inside])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from appraise.evaluation import display
@@ -37,7 +38,11 @@ _DECILES = "Decile, cheapest to dearest"
 def metric_by_group(split: SplitResult, table: SliceTable, key: str) -> Figure:
     """A metric of each group with its interval, and that of all sales as a dotted line."""
     metric = METRICS[key]
-    shown = table.slices if table.ordered else table.slices[:MAX_GROUPS]
+    shown = (
+        table.slices
+        if table.ordered
+        else sorted(table.slices[:MAX_GROUPS], key=lambda one: _last_if_undefined(-one.metrics[key].value))
+    )
     figures = [one.metrics[key] for one in shown]
     trace = _points(shown, [one.value for one in figures], upright=table.ordered)
     trace[f"error_{'y' if table.ordered else 'x'}"] = {
@@ -71,7 +76,8 @@ def metric_by_group(split: SplitResult, table: SliceTable, key: str) -> Figure:
 def coverage_by_group(table: SliceTable, level: float) -> Figure:
     """Observed coverage of each group beside the nominal one and what chance allows."""
     shown = [one for one in table.slices if level in one.coverage]
-    shown = shown if table.ordered else shown[:MAX_GROUPS]
+    if not table.ordered:
+        shown = sorted(shown[:MAX_GROUPS], key=lambda one: one.coverage[level].observed)
     covered = [one.coverage[level] for one in shown]
     trace = _points(shown, [one.observed for one in covered], upright=table.ordered)
     trace["marker"]["symbol"] = ["circle" if one.judged else "circle-open" for one in covered]
@@ -236,7 +242,17 @@ def _height(table: SliceTable, shown: Sequence[Slice]) -> int:
     return 340 if table.ordered else 110 + 26 * len(shown)
 
 
+def _last_if_undefined(value: float) -> float:
+    return math.inf if math.isnan(value) else value
+
+
 def _left_out(table: SliceTable) -> str:
+    placed = any(one.label.startswith("around ") for one in table.slices)
+    middle = " Regions are called by the latitude and longitude of their middle." if placed else ""
+    return f"{middle}{_more(table)}"
+
+
+def _more(table: SliceTable) -> str:
     if table.ordered or len(table.slices) <= MAX_GROUPS:
         return ""
     return f" Shown are the {MAX_GROUPS} largest of {len(table.slices)}; the table below has them all."

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+
+import numpy as np
 
 from appraise.evaluation import display
 from appraise.evaluation.evaluation import SPLIT_TITLES, Candidate, Evaluation, Importance, LearningCurve
@@ -13,8 +15,9 @@ from appraise.evaluation.report.figure import (
     INK,
     MUTED,
     PERCENT_TICKS,
-    SECOND,
     Figure,
+    Trace,
+    amount_axis,
     axis,
     group_axis,
     label_margin,
@@ -27,7 +30,11 @@ from appraise.evaluation.report.figure import (
 
 _MAX_IMPORTANCES = 20
 
-_LINE_COLORS = (ACCENT, SECOND, "var(--over)", "var(--under)", MUTED)
+#: Told apart by readers who confuse red and green (Okabe and Ito).
+_LINE_COLORS = ("var(--line-1)", "var(--line-2)", "var(--line-3)", "var(--line-4)", MUTED)
+
+#: The learning curves are shown up to so many times their last validation errors: the first rounds are far above.
+_LEARNING_TOP = 1.5
 
 
 def frontier(evaluation: Evaluation) -> Figure | None:
@@ -50,8 +57,8 @@ def frontier(evaluation: Evaluation) -> Figure | None:
                 "mode": "markers+text",
                 "x": numbers(time for time, _ in timed),
                 "y": numbers(one.validation_error for _, one in timed),
-                "text": [safe(one.kind, 18) if one.chosen or (time, one) in best else "" for time, one in timed],
-                "textposition": [_label_side(position, timed) for position in range(len(timed))],
+                "text": [safe(one.kind, 18) for _, one in timed],
+                "textposition": _label_sides(timed, best),
                 "textfont": {"color": MUTED, "size": 11},
                 "marker": {
                     "size": 11,
@@ -68,7 +75,7 @@ def frontier(evaluation: Evaluation) -> Figure | None:
         ],
         layout={
             "margin": margin(right=30, top=24),
-            "xaxis": axis("Time of one row (µs)", type="log", dtick=1),
+            "xaxis": amount_axis("Time of one row (µs)", np.array([time for time, _ in timed]), logarithmic=True),
             "yaxis": axis(f"Validation {metric.title}", tickformat=PERCENT_TICKS if metric.unit == "fraction" else ""),
             "shapes": [rule("x", budget, color=INK)] if budget else [],
         },
@@ -96,14 +103,14 @@ def _undominated(timed: Iterable[tuple[float, Candidate]]) -> list[tuple[float, 
     return best
 
 
-def _label_side(position: int, timed: Sequence[tuple[float, Candidate]]) -> str:
-    """The side of a point on which its name does not meet the point nearest in time."""
-    here, one = timed[position]
-    others = [*timed[:position], *timed[position + 1 :]]
-    if not others:
-        return "top center"
-    _, nearest = min(others, key=lambda pair: abs(math.log(pair[0] / here)))
-    return "top center" if one.validation_error > nearest.validation_error else "bottom center"
+def _label_sides(timed: list[tuple[float, Candidate]], best: list[tuple[float, Candidate]]) -> list[str]:
+    """Where the names stand: under the points on the line, above the others, left and right in turn."""
+    sides = []
+    above = 0
+    for pair in timed:
+        sides.append("bottom center" if pair in best else ("top left", "top right")[above % 2])
+        above += pair not in best
+    return sides
 
 
 def importances(features: tuple[Importance, ...]) -> Figure:
@@ -140,9 +147,10 @@ def learning(metric: str, curves: list[LearningCurve], position: int) -> Figure:
     traces = []
     for curve, color in zip(curves, _LINE_COLORS, strict=False):
         if curve.train:
-            trained = line(curve.iterations, curve.train, color, dash="dot", width=1.4, name=f"{curve.kind}, training")
-            traces.append(trained)
-        traces.append(line(curve.iterations, curve.validation, color, name=f"{curve.kind}, validation"))
+            traces.append(_named_at_its_end(line(curve.iterations, curve.train, color, dash="dot"), curve.kind))
+        traces.append(line(curve.iterations, curve.validation, color, name=curve.kind))
+    errors = [error for curve in curves for error in (*curve.train, *curve.validation)]
+    top = _LEARNING_TOP * max(curve.validation[-1] for curve in curves)
     best = [
         rule("x", curve.best_iteration, color=color)
         for curve, color in zip(curves, _LINE_COLORS, strict=False)
@@ -152,18 +160,31 @@ def learning(metric: str, curves: list[LearningCurve], position: int) -> Figure:
     return Figure(
         key=f"learning-{position}",
         title="Learning",
-        caption="Error after each round of training, on the rows it learns from (dotted) and on rows kept aside: where "
-        f"the second no longer falls, more rounds only learn by heart.{stops}",
+        caption="Error after each round of training, on rows it learns from (dotted) and on those kept aside (solid): "
+        f"where the second no longer falls, more rounds only learn by heart. The first rounds lie above.{stops}",
         traces=traces,
         layout={
             "showlegend": True,
-            "margin": margin(top=60),
-            "xaxis": axis("Rounds"),
-            "yaxis": axis(safe(metric, 40)),
+            "margin": margin(top=60, right=80),
+            "xaxis": axis("Rounds", range=[0, max(curve.iterations[-1] for curve in curves)]),
+            "yaxis": axis(safe(metric, 40), range=[0.95 * min(errors), min(top, max(errors))]),
             "shapes": best,
         },
         height=400,
     )
+
+
+def _named_at_its_end(trace: Trace, name: str) -> Trace:
+    """A line that is called by its name where it ends, and is left out of the legend."""
+    blank = [""] * (len(trace["x"]) - 1)
+    return trace | {
+        "mode": "lines+text",
+        "text": [*blank, safe(name, 14)],
+        "textposition": "middle right",
+        "textfont": {"color": trace["line"]["color"], "size": 11},
+        "cliponaxis": False,
+        "showlegend": False,
+    }
 
 
 def splits_side_by_side(evaluation: Evaluation) -> Figure:

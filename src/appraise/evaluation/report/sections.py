@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from appraise.evaluation import display
 from appraise.evaluation.evaluation import Evaluation, SplitResult
@@ -31,9 +31,22 @@ class Gallery:
 
     def hang(self, *figures: Figure | None) -> Html:
         """Places for the figures that there are."""
-        shown = [figure for figure in figures if figure is not None]
+        shown = _levelled([figure for figure in figures if figure is not None])
         self.figures.extend(shown)
         return Html(f'<div class="figures">{"".join(map(_place, shown))}</div>')
+
+
+def _levelled(figures: list[Figure]) -> list[Figure]:
+    """The figures, those that stand beside each other equally high, so that no card is half empty."""
+    levelled, left = list(figures), None
+    for position, figure in enumerate(figures):
+        if figure.wide or left is None:
+            left = None if figure.wide else position
+            continue
+        height = max(figures[left].height, figure.height)
+        levelled[left], levelled[position] = replace(figures[left], height=height), replace(figure, height=height)
+        left = None
+    return levelled
 
 
 def _place(figure: Figure) -> str:
