@@ -18,11 +18,12 @@ from appraise.errors import FitError
 from appraise.features.pipeline import FeaturePipeline
 from appraise.features.vocabulary import Vocabulary
 from appraise.jobs.calibrating import calibration_rows, cross_fitted, helpful_level
+from appraise.jobs.choosing import cheapest_worth_it, near_miss, near_miss_note, within_budget
 from appraise.jobs.fitted import Fit, FitOptions, FittedCandidate, encode, fit_context
 from appraise.jobs.progress import Progress, Task
 from appraise.models.base import Model, TrainingData
 from appraise.models.blend import Blend, blend_weights
-from appraise.models.candidates import BLENDED, FAST_BLENDED, candidate_kinds, cost_rank, make, objective_error
+from appraise.models.candidates import BLENDED, FAST_BLENDED, candidate_kinds, make, objective_error
 from appraise.models.intervals import (
     ConformalIntervals,
     calibrate,
@@ -42,10 +43,6 @@ _SCALE_TRIAL_ITERATIONS = 300
 #: The out-of-fold models.
 _OUT_OF_FOLD = {"learning_rate": 0.07, "depth": 6, "rsm": 0.25}
 _OUT_OF_FOLD_ITERATIONS = 400
-
-#: Share of the error below which a difference between models says nothing: the noise of one split
-#: (`docs/decisions/0015-default-model.md`).
-_NOISE = 0.01
 
 #: Rows that single-row time is measured on.
 _TIMED_ROWS = 150
@@ -262,7 +259,7 @@ class Fitting:
         return self._candidate(name, model, sum(one.fit_seconds for one, _ in kept))
 
     def _choose(self, candidates: list[FittedCandidate]) -> FittedCandidate:
-        within = [one for one in candidates if one.row_us <= self.options.row_budget_us]
+        within = within_budget(candidates, self.options.row_budget_us)
         if self.options.quality == "best":
             return min(candidates, key=lambda one: one.error)
         if not within:
@@ -272,10 +269,10 @@ class Fitting:
                 f"with {quickest.row_us:.0f} us"
             )
             return quickest
-        least = min(one.error for one in within)
-        worth = [one for one in within if one.error <= least * (1.0 + _NOISE)]
-        # By kind, not by the time that was measured: the same data shall give the same model everywhere.
-        return min(worth, key=lambda one: (cost_rank(one.kind), one.error))
+        missed = near_miss(candidates, self.options.row_budget_us)
+        if missed is not None:
+            self.progress.message(near_miss_note(missed, self.options.row_budget_us))
+        return cheapest_worth_it(within)
 
     def _finish(self, chosen: FittedCandidate) -> Predictor:
         date, data = self.spec.sale_date, self.data
