@@ -1,10 +1,12 @@
 """Predicting a file: every row that came is there, in its order, with an estimate or the reason why not."""
 
+import types
+
 import polars as pl
 import pytest
 
-from appraise.errors import DataError, OutputError, UnknownModelError
-from appraise.jobs.predict import predict_file
+from appraise.errors import DataError, OutputError, SpecError, UnknownModelError
+from appraise.jobs.predict import find_dataset, predict_file
 from appraise.jobs.progress import SilentProgress
 from appraise.serving.batch.layout import ADDED
 from appraise.serving.predictor import Predictor
@@ -143,3 +145,44 @@ def test_an_output_of_another_type_is_refused_before_any_work(homes, tmp_path):
 def test_an_alias_that_is_not_there_is_named(predict, rows):
     with pytest.raises(UnknownModelError, match="challengers"):
         predict(rows, alias="challengers")
+
+
+@pytest.mark.parametrize("link", [None, "symbolic", "hard", "folder"])
+def test_what_is_read_is_never_overwritten(homes, rows, tmp_path, link):
+    folder = tmp_path / "read"
+    folder.mkdir()
+    source = folder / "in.csv"
+    rows.write_csv(source)
+    before, output, read = source.read_bytes(), source, source
+    if link == "symbolic":
+        output = tmp_path / "link.csv"
+        output.symlink_to(source)
+    elif link == "hard":
+        output = tmp_path / "link.csv"
+        output.hardlink_to(source)
+    elif link == "folder":
+        output, read = folder / "out.csv", folder
+    with pytest.raises(OutputError, match="is what is read" if link != "folder" else "the next run would read it too"):
+        predict_file(homes.spec, workspace=homes.workspace, input=str(read), output=output, progress=SilentProgress())
+    assert source.read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir()) == ["in.csv"]
+
+
+def test_a_file_that_was_there_is_said_to_be_replaced(predict, rows):
+    assert not predict(rows)[0].replaced
+    again = predict(rows)[0]
+    assert again.replaced
+    assert again.to_dict()["replaced"]
+
+
+def test_a_registered_name_is_a_dataset_though_it_is_no_preset(homes):
+    registered = types.SimpleNamespace(
+        registry=types.SimpleNamespace(
+            list_models=lambda name=None: [types.SimpleNamespace(name="mine", version="1.0.0")],
+            resolve=lambda name, version: homes.workspace.registry.resolve("homes"),
+        )
+    )
+    assert find_dataset("mine", registered).name == "homes"
+    with pytest.raises(SpecError, match="no preset 'nine'") as caught:
+        find_dataset("nine", registered)
+    assert caught.value.hint == "did you mean 'mine'?"

@@ -26,6 +26,21 @@ USAGE = 2
 INTERRUPTED = 130
 TERMINATED = 143
 
+
+class Interrupted(Exception):  # noqa: N818  nothing went wrong
+    """Ctrl-C in a verb that has something of its own to say of it.
+
+    Args:
+        message: what was kept.
+        hint: how to go on.
+    """
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
 #: The code of each kind of error; a subclass has its base's.
 CODES: Mapping[type[AppraiseError], int] = {
     SettingsError: 3,

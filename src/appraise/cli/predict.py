@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from appraise.cli.exits import Interrupted
 from appraise.cli.options import Alias, AsJson, Dataset, Version, parse_version
 from appraise.cli.progress import make_progress
 from appraise.cli.session import Session
@@ -148,12 +149,12 @@ def _predict(
     alias: str,
     parts: Parts,
 ) -> PredictResult:
-    from appraise.datasets.presets import find_spec
-    from appraise.jobs.predict import InterruptedRun, is_folder, predict_file, predict_folder
+    from appraise.jobs.predict import InterruptedRun, find_dataset, is_folder, predict_file, predict_folder
 
     if not is_folder(output):
         parts.refuse(f"{output} is a file")
-    workspace, spec, progress = session.open(), find_spec(dataset), make_progress()
+    workspace, progress = session.open(), make_progress()
+    spec = find_dataset(dataset, workspace)
     if not is_folder(output):
         return predict_file(
             spec,
@@ -180,8 +181,8 @@ def _predict(
             progress=progress,
         )
     except InterruptedRun as stop:
-        progress.message(f"{stop.done} of {stop.parts} parts are done; the same command goes on from there")
-        raise
+        kept = f"interrupted; {stop.done} of {counted(stop.parts, 'part')} done and kept"
+        raise Interrupted(kept, "the same command goes on from there") from None
 
 
 def _month(
@@ -194,13 +195,14 @@ def _month(
     version: ModelVersion | None,
     alias: str,
 ) -> MonthResult:
-    from appraise.datasets.presets import find_spec
     from appraise.jobs.month import predict_month
+    from appraise.jobs.predict import find_dataset
 
+    workspace = session.open()
     return predict_month(
-        find_spec(dataset),
+        find_dataset(dataset, workspace),
         month,
-        workspace=session.open(),
+        workspace=workspace,
         data=data,
         output=None if output is None else Path(output),
         version=version,
@@ -237,7 +239,7 @@ def _render_month(console: Console, result: MonthResult) -> None:
         )
     else:
         console.print("No price of the month is known, so nothing can be measured.", markup=False)
-    console.print(f"Written to {result.output}", markup=False, soft_wrap=True)
+    console.print(f"Written to {result.output}{_replaced(result)}", markup=False, soft_wrap=True)
 
 
 def _render(console: Console, result: PredictResult) -> None:
@@ -249,4 +251,10 @@ def _render(console: Console, result: PredictResult) -> None:
     if result.valued < result.rows:
         console.print(f"{result.rows - result.valued:,} were refused; the column error says why.", markup=False)
     parts = "" if result.parts is None else f", {counted(result.parts, 'part')}"
-    console.print(f"Written to {result.output}{parts}", markup=False, soft_wrap=True)
+    if result.resumed:
+        parts += f", {result.resumed} of which {'was' if result.resumed == 1 else 'were'} there already"
+    console.print(f"Written to {result.output}{parts}{_replaced(result)}", markup=False, soft_wrap=True)
+
+
+def _replaced(result: PredictResult | MonthResult) -> str:
+    return ", which replaced the file that was there" if result.replaced else ""

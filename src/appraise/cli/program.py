@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import typer
 
 from appraise.cli import crash
 from appraise.cli.app import app
-from appraise.cli.exits import INTERRUPTED, TERMINATED, USAGE
+from appraise.cli.exits import INTERRUPTED, TERMINATED, USAGE, Interrupted
 from appraise.cli.terminal import show_error, tell_error, write_error_json
 from appraise.errors import AppraiseError
 
@@ -41,6 +42,7 @@ def run(args: Sequence[str]) -> int:
         The exit code. Errors that nobody foresaw are raised.
     """
     as_json = "--json" in args
+    interrupted, hint = _INTERRUPTED, None
     command = typer.main.get_command(app)
     try:
         code = command.main(list(args), prog_name="appraise", standalone_mode=False)
@@ -48,12 +50,14 @@ def run(args: Sequence[str]) -> int:
         return show_error(error, as_json=as_json)
     except typer.TyperException as error:
         return _usage_error(error, as_json=as_json)
+    except Interrupted as stop:
+        code, interrupted, hint = INTERRUPTED, stop.message, stop.hint
     except typer.Abort:
         code = INTERRUPTED
     if code == INTERRUPTED:
-        tell_error(_INTERRUPTED)
+        tell_error(interrupted, hint)
         if as_json:
-            write_error_json("Interrupted", _INTERRUPTED, None, INTERRUPTED)
+            write_error_json("Interrupted", interrupted, hint, INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 
@@ -61,6 +65,8 @@ def _usage_error(error: typer.TyperException, *, as_json: bool) -> int:
     context = getattr(error, "ctx", None)
     message = error.format_message()
     message = message[:1].lower() + message[1:].rstrip(".").replace("Input should", "it should")
+    # An argument that may be left out has brackets in the help, and none in a sentence.
+    message = re.sub(r"for '\[([A-Z]+)\]'", r"for '\1'", message)
     hint = f"see {context.command_path} --help" if context is not None else "see appraise --help"
     tell_error(message, hint)
     if as_json:

@@ -22,7 +22,7 @@ from appraise.datasets.spec import DatasetSpec
 from appraise.datasets.table import date_of
 from appraise.errors import DataError
 from appraise.evaluation.metrics import measure
-from appraise.jobs.outputs import check_table_path, write_table
+from appraise.jobs.outputs import check_apart, check_table_path, write_table
 from appraise.jobs.progress import Progress
 from appraise.jobs.workspace import Workspace
 from appraise.registry.version import Version
@@ -87,6 +87,7 @@ class MonthResult:
         metrics: errors as `appraise evaluate` names them, and `coverage` of the intervals; empty without prices.
         level: nominal level of the intervals.
         output: the file.
+        replaced: whether a file was there before.
     """
 
     dataset: str
@@ -99,6 +100,7 @@ class MonthResult:
     metrics: dict[str, float]
     level: float
     output: Path
+    replaced: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON."""
@@ -114,6 +116,7 @@ class MonthResult:
             "metrics": self.metrics,
             "level": self.level,
             "output": str(self.output),
+            "replaced": self.replaced,
         }
 
 
@@ -156,9 +159,10 @@ def predict_month(
     place = workspace.data_for(spec, data) or spec.source
     if place is None:
         raise DataError(f"the spec of {spec.name} does not say where its data are", hint="name them: --input FILE")
+    replaced = output.is_file()
     with progress.task("data") as task:
         task.note(place)
-        found = _Reader(predictor, month, workspace, place)
+        found = _Reader(predictor, month, workspace, place, output)
         units = list(found.units())
         known = found.known()
     if not units:
@@ -189,6 +193,7 @@ def predict_month(
         metrics=_metrics(measured, predictor.spec),
         level=level,
         output=output,
+        replaced=replaced,
     )
 
 
@@ -215,12 +220,13 @@ def check_month(predictor: Predictor, month: Month) -> None:
 class _Reader:
     """Reads a table once, keeping the rows of a month and the sales that became known before it."""
 
-    def __init__(self, predictor: Predictor, month: Month, workspace: Workspace, place: str) -> None:
+    def __init__(self, predictor: Predictor, month: Month, workspace: Workspace, place: str, output: Path) -> None:
         self._spec = predictor.spec
         self._month = month
         self._since = date_of(predictor.last_sale)
         self._endpoint = workspace.s3_endpoint
         self._files = find_inputs(self._spec, place, cache=workspace.cache, endpoint=self._endpoint)
+        check_apart((file.address for file in self._files), place, output)
         self.layout = find_layout(self._spec, self._files, endpoint=self._endpoint)
         self._known: list[pl.DataFrame] = []
         self.first: dt.date | None = None

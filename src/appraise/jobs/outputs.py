@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -27,6 +27,24 @@ def check_table_path(path: Path) -> None:
         raise OutputError(
             f"{path} is not a file type that a table can be written as", hint=f"use one of {', '.join(TABLE_SUFFIXES)}"
         )
+
+
+def check_apart(inputs: Iterable[str], address: str, output: Path) -> None:
+    """Refuse to write into what is read: a file of the input, by whatever name, or one beside those of its folder.
+
+    Args:
+        inputs: the paths of the input's files.
+        address: the input as it was given.
+        output: the file that is to be written.
+
+    Raises:
+        OutputError: naming it.
+    """
+    hint = "choose another file with --output"
+    if output.exists() and any(Path(path).exists() and output.samefile(path) for path in inputs):
+        raise OutputError(f"{output} is what is read; it would be overwritten", hint=hint)
+    if Path(address).expanduser().resolve() == output.resolve().parent:
+        raise OutputError(f"{output} lies in the folder that is read: the next run would read it too", hint=hint)
 
 
 def write_table(frame: pl.DataFrame, path: Path) -> None:

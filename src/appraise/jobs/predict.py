@@ -13,11 +13,15 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import parquet
 
+from appraise.datasets.presets import find_spec
 from appraise.datasets.s3 import SCHEME
 from appraise.datasets.spec import DatasetSpec
-from appraise.jobs.outputs import check_table_path, placed
+from appraise.datasets.specfile import spec_from_dict
+from appraise.errors import SpecError, did_you_mean
+from appraise.jobs.outputs import check_apart, check_table_path, placed
 from appraise.jobs.progress import Progress, Task
 from appraise.jobs.workspace import Workspace
+from appraise.registry.bundle import read_manifest
 from appraise.registry.version import Version
 from appraise.serving.batch.engines import Engine, ProcessPool, ThisProcess
 from appraise.serving.batch.inputs import find_inputs
@@ -47,6 +51,8 @@ class PredictResult:
         level: nominal level of the intervals.
         parts: files in the output where it is a folder or an address.
         run_id: the run, where it is one.
+        replaced: whether a file was there before.
+        resumed: how many of the parts were there before.
     """
 
     dataset: str
@@ -57,6 +63,8 @@ class PredictResult:
     level: float
     parts: int | None = None
     run_id: str | None = None
+    replaced: bool = False
+    resumed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON."""
@@ -69,7 +77,28 @@ class PredictResult:
             "level": self.level,
             "output": self.output,
         }
-        return document if self.parts is None else {**document, "parts": self.parts, "run_id": self.run_id}
+        if self.parts is None:
+            return {**document, "replaced": self.replaced}
+        return {**document, "parts": self.parts, "resumed": self.resumed, "run_id": self.run_id}
+
+
+def find_dataset(name: str, workspace: Workspace) -> DatasetSpec:
+    """The spec of a preset, of a file, or of a registered model.
+
+    Raises:
+        SpecError: there is none of that name, or the file is wrong.
+        RegistryError, BundleError: what is registered cannot be had.
+    """
+    try:
+        return find_spec(name)
+    except SpecError as error:
+        if Path(name).suffix:
+            raise
+        registered = {entry.name for entry in workspace.registry.list_models()}
+        if name not in registered:
+            raise SpecError(error.message, hint=did_you_mean(name, registered) or error.hint) from error
+    entry = workspace.registry.list_models(name)[0]
+    return spec_from_dict(read_manifest(workspace.registry.resolve(name, version=entry.version)).spec)
 
 
 def is_folder(output: str) -> bool:
@@ -108,11 +137,13 @@ def predict_file(
         OutputError: the output cannot be written.
     """
     check_table_path(output)
+    replaced = output.is_file()
     predictor = Predictor.load(workspace.registry.resolve(spec.name, version=version, alias=alias))
     endpoint, suffix = workspace.s3_endpoint, output.suffix.lower()
     with progress.task("data") as looking:
         looking.note(input)
         files = find_inputs(predictor.spec, input, cache=workspace.cache, endpoint=endpoint)
+        check_apart((file.address for file in files), input, output)
         layout = find_layout(predictor.spec, files, endpoint=endpoint, cells=suffix == ".csv")
         shards = plan_shards(files, layout, endpoint=endpoint)
     for note in layout.notes:
@@ -128,7 +159,7 @@ def predict_file(
                 rows, valued = rows + table.num_rows, valued + count
                 task.advance(table.num_rows)
     model = "" if predictor.manifest is None else str(predictor.manifest.version)
-    return PredictResult(spec.name, model, rows, valued, str(output), level)
+    return PredictResult(spec.name, model, rows, valued, str(output), level, replaced=replaced)
 
 
 def predict_folder(
@@ -181,7 +212,7 @@ def predict_folder(
     for note in run.notes:
         progress.message(note)
     with progress.task("estimates", total=run.mark.rows) as task:
-        manifest = _carried_out(run, _engine(engine, workers, len(run.shards)), task, overwrite=overwrite)
+        manifest, resumed = _carried_out(run, _engine(engine, workers, len(run.shards)), task, overwrite=overwrite)
     return PredictResult(
         dataset=spec.name,
         model_version=manifest.model.version,
@@ -191,6 +222,7 @@ def predict_folder(
         level=level,
         parts=len(manifest.parts),
         run_id=manifest.run_id,
+        resumed=resumed,
     )
 
 
@@ -207,19 +239,25 @@ class InterruptedRun(KeyboardInterrupt):
         self.parts = parts
 
 
-def _carried_out(run: Run, engine: Engine, task: Task, *, overwrite: bool) -> Manifest:
+def _carried_out(run: Run, engine: Engine, task: Task, *, overwrite: bool) -> tuple[Manifest, int]:
+    """The manifest, and how many parts were there before."""
     done = 0
+    resumed: int | None = None
 
     def observe(rows: int, shards: int) -> None:
-        nonlocal done
+        nonlocal done, resumed
         done += shards
+        # What was there is told first.
+        resumed = shards if resumed is None else resumed
         task.advance(rows)
         task.note(f"{done} of {len(run.shards)} parts")
 
     try:
-        return run.carry_out(engine, overwrite=overwrite, observe=observe)
+        manifest = run.carry_out(engine, overwrite=overwrite, observe=observe)
     except KeyboardInterrupt:
-        raise InterruptedRun(done, len(run.shards)) from None
+        # Parts are told in their order, and some may be whole that were not told yet.
+        raise InterruptedRun(max(done, run.parts_there()), len(run.shards)) from None
+    return manifest, resumed or 0
 
 
 def _engine(address: str | None, workers: int | None, parts: int) -> Engine:

@@ -80,6 +80,12 @@ class Run:
                     tell(part.rows, 1)
             return self._finish(output, parts)
 
+    def parts_there(self) -> int:
+        """How many parts are there and whole."""
+        output = self.work.output
+        expected = {part_name(shard.index) for shard in self.shards}
+        return sum(output.find(name, self.mark.run_id) is not None for name in output.names() if name in expected)
+
     def _begin(self, output: Output, *, overwrite: bool) -> dict[str, PartMark]:
         """Make the output this run's own; the parts of it that are there already."""
         names = output.names()
@@ -94,9 +100,10 @@ class Run:
                 f"{output.address} is not empty, and holds no run of appraise predict",
                 hint="choose another folder, or one that is not there yet",
             )
-        if decode_run(found, output.address).run_id != self.mark.run_id:
+        other = decode_run(found, output.address)
+        if other.run_id != self.mark.run_id:
             raise OutputError(
-                f"{output.address} holds another run: its input, model or level is not the same",
+                f"{output.address} holds another run: {_difference(other, self.mark)}",
                 hint="choose another folder, or begin anew with --overwrite",
             )
         expected = {part_name(shard.index) for shard in self.shards}
@@ -124,6 +131,18 @@ class Run:
         output.remove((MANIFEST_FILE,))
         output.create(MANIFEST_FILE, encode(manifest))
         return manifest
+
+
+def _difference(other: RunMark, mine: RunMark) -> str:
+    """What sets two runs apart, as a phrase."""
+    if other.model != mine.model:
+        models = (f"{model.name} {model.version}" for model in (other.model, mine.model))
+        return "its model is {}, and not {}".format(*models)
+    if other.level != mine.level:
+        return f"its level is {other.level:g}, and not {mine.level:g}"
+    if other.inputs != mine.inputs:
+        return "its input is another, or has changed since"
+    return "its input is read or cut in another way"
 
 
 def plan_run(
