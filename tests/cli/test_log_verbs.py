@@ -137,7 +137,7 @@ def test_sales_of_a_file_are_taken_or_refused_row_by_row(appraise, folder):
         ("sold.csv", "price,sold_at\n", "has no column prediction_id (or user_id)"),
         ("sold.txt", "", "is neither .csv nor .parquet"),
         ("sold.parquet", "text", "cannot be read"),
-        (None, "", "cannot be read"),
+        (None, "", "there is no file missing.csv"),
     ],
 )
 def test_a_file_that_is_no_list_of_sales_is_refused(appraise, folder, name, text, words):
@@ -146,3 +146,30 @@ def test_a_file_that_is_no_list_of_sales_is_refused(appraise, folder, name, text
     found = appraise("outcomes", "add", name or "missing.csv")
     assert found.code == 5
     assert words in found.err
+
+
+def test_a_database_that_is_away_is_no_success(appraise, monkeypatch):
+    monkeypatch.setenv("APPRAISE_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/none")
+    found = appraise("log", "verify")
+    assert found.code == 9
+    assert "Nothing was changed in the spool; the database was not checked." in found.out
+    assert appraise("log", "verify", "--spool").code == 0
+
+
+def test_a_home_without_a_database_exports_nothing(appraise, monkeypatch, folder):
+    monkeypatch.delenv("APPRAISE_DATABASE_URL")
+    ended = appraise("log", "export", "--output", "none.parquet")
+    assert (ended.code, ended.out) == (0, "Exported 0 predictions to none.parquet\n")
+    assert appraise("log", "verify", "none.parquet").code == 0
+    assert not (folder / ".appraise" / "postgres").exists()
+
+
+@pytest.mark.parametrize("verb", [("log", "verify"), ("outcomes", "add")])
+def test_a_file_that_is_not_there_or_empty_is_said_alike(appraise, folder, verb):
+    (folder / "sold.csv").touch()
+    missing = appraise(*verb, "solt.csv")
+    assert missing.code == 5
+    assert missing.err == "error: there is no file solt.csv\nhint: did you mean 'sold.csv'?\n"
+    empty = appraise(*verb, "sold.csv")
+    assert empty.code == 5
+    assert "the file sold.csv is empty" in empty.err

@@ -64,8 +64,8 @@ def verify(
     """Walk the hash chains of the prediction log, and tell whether anything was changed.
 
     Records that were altered, removed, inserted, put in another order or damaged are named. The exit code is 9 where
-    there are any. Note the last line elsewhere: who can write the log and the database can make every chain anew, but
-    not one that ends with a hash that you noted.
+    there are any, or where the database could not be read. Note the last line elsewhere: who can write the log and the
+    database can make every chain anew, but not one that ends with a hash that you noted.
     """
     from appraise.bootstrap import build_log_plan
     from appraise.jobs import log as job
@@ -78,7 +78,7 @@ def verify(
         database = None if spool else _database(settings)
         result = job.verify_log(build_log_plan(settings), database, progress=make_progress())
     show(result, _render_verified, as_json=as_json)
-    if not result.whole:
+    if not result.whole or result.database_trouble is not None:
         raise typer.Exit(CODES[LogError])
 
 
@@ -99,7 +99,6 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write the predictions of the database as Parquet, each with its record and its place in the chain."""
-    from appraise.bootstrap import build_database
     from appraise.jobs import log as job
 
     session: Session = context.obj
@@ -108,7 +107,7 @@ def export(
         raise typer.BadParameter("Parquet is not for a terminal: redirect it, or give --output", param_hint="--output")
     if output is None and as_json:
         raise typer.BadParameter("the export itself goes to the standard output: give --output", param_hint="--json")
-    database = build_database(session.settings())
+    database = _database(session.settings())
     sink = sys.stdout.buffer if output is None else output
     result = job.export(database, sink, since=moments[0], until=moments[1], progress=make_progress())
     if output is None:
@@ -174,7 +173,9 @@ def _render_verified(console: Console, result: Verification) -> None:
         )
     if len(result.findings) > _MOST_FINDINGS:
         console.print(f"and {len(result.findings) - _MOST_FINDINGS:,} more; --json has all", markup=False)
-    if result.whole:
+    if result.whole and result.database_trouble is not None:
+        console.print("Nothing was changed in the spool; the database was not checked.", markup=False)
+    elif result.whole:
         console.print("Nothing was changed.", markup=False)
     if result.newest is not None:
         newest = result.newest

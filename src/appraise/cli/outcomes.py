@@ -12,7 +12,7 @@ from appraise.cli.exits import CODES
 from appraise.cli.options import AsJson
 from appraise.cli.progress import make_progress
 from appraise.cli.session import Session
-from appraise.cli.terminal import show
+from appraise.cli.terminal import counted, show
 from appraise.errors import DataError
 
 if TYPE_CHECKING:
@@ -116,8 +116,8 @@ def _render_accuracy(console: Console, result: LiveAccuracy) -> None:
     from rich.text import Text
 
     console.print(
-        f"{result.outcomes:,} sales since {result.since:%Y-%m-%d}; estimates made after their sale, which do not "
-        f"count: {result.after_the_sale:,}",
+        f"{counted(result.outcomes, 'sale')} since {result.since:%Y-%m-%d}; estimates made after their sale, which do "
+        f"not count: {result.after_the_sale:,}",
         markup=False,
         soft_wrap=True,
     )

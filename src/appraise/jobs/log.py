@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from appraise.datasets.atomic import replacing
 from appraise.errors import DataError, LogError, OutputError, StoreError
+from appraise.jobs.inputs import check_readable
 from appraise.jobs.progress import Progress
 from appraise.store.backlog import Backlog, read_backlog
 from appraise.store.database import Database
@@ -125,7 +126,7 @@ def verify_file(path: Path, *, progress: Progress) -> Verification:
 
 
 def export(
-    database: Database,
+    database: Database | None,
     sink: IO[bytes] | Path,
     *,
     since: dt.datetime | None = None,
@@ -135,7 +136,7 @@ def export(
     """Write predictions as Parquet, in the order of the chain.
 
     Args:
-        database: where they are.
+        database: where they are; None for one that was never made, which has none.
         sink: a stream of bytes or the path of a file.
         since, until: made at or after, and before.
         progress: watches.
@@ -144,10 +145,13 @@ def export(
         StoreError: the database cannot be read.
         OutputError: the file cannot be written.
     """
-    with database:
-        with database.connect() as connection:
-            total = count_since(connection, since)
-        rows = stream(database, since=since, until=until)
+    with database or nullcontext():
+        total, rows = 0, iter(list[list[tuple[Any, ...]]]())
+        if database is not None:
+            database.check()
+            with database.connect() as connection:
+                total = count_since(connection, since)
+            rows = stream(database, since=since, until=until)
         with progress.task("exporting", total=total) as task:
             if isinstance(sink, Path):
                 with replacing(sink) as temporary, temporary.open("wb") as opened:
@@ -248,6 +252,7 @@ def _read_export(path: Path) -> Iterator[list[tuple[Any, ...]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    check_readable(path)
     try:
         with pq.ParquetFile(path) as file:
             missing = [name for name in _PLACE if name not in file.schema_arrow.names]
@@ -259,4 +264,7 @@ def _read_export(path: Path) -> Iterator[list[tuple[Any, ...]]]:
             for batch in file.iter_batches(5_000, columns=list(_PLACE)):
                 yield list(zip(*(batch.column(name).to_pylist() for name in _PLACE), strict=True))
     except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        raise DataError(
+            f"{path} is not an export of the prediction log: {str(error).splitlines()[0]}",
+            hint="write one: appraise log export > log.parquet",
+        ) from error

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from appraise.errors import AppraiseError, DataError, Problem
+from appraise.jobs.inputs import check_readable
 from appraise.jobs.outputs import check_table_path, write_table
 from appraise.jobs.progress import Progress
 from appraise.monitoring.accuracy import LiveAccuracy, live_accuracy
@@ -135,14 +136,12 @@ def _sentence(problem: Problem) -> str:
 
 
 def _read(file: Path) -> pl.DataFrame:
+    suffix = file.suffix.lower()
+    if suffix not in (".csv", ".parquet"):
+        raise DataError(f"{file} is neither .csv nor .parquet", hint="give one of these")
+    check_readable(file)
     try:
-        match file.suffix.lower():
-            case ".csv":
-                frame = pl.read_csv(file, infer_schema=False)
-            case ".parquet":
-                frame = pl.read_parquet(file)
-            case _:
-                raise DataError(f"{file} is neither .csv nor .parquet", hint="give one of these")
+        frame = pl.read_csv(file, infer_schema=False) if suffix == ".csv" else pl.read_parquet(file)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
     missing = [name for name in _NEEDED if name not in frame.columns]

@@ -16,6 +16,7 @@ from appraise.datasets.presets import find_spec
 from appraise.datasets.spec import Column, DatasetSpec
 from appraise.datasets.specfile import spec_from_dict
 from appraise.errors import DataError, StreamError
+from appraise.jobs.inputs import check_readable
 from appraise.jobs.progress import Progress
 from appraise.registry.bundle import read_manifest
 from appraise.registry.mlflow_registry import Registry
@@ -104,6 +105,8 @@ def produce_file(
     Raises:
         DataError: the file cannot be read.
     """
+    if str(path) != "-":
+        check_readable(path)
     with progress.task(f"sending {path} to {topic}", total=count) as task:
         try:
             if str(path) == "-":
