@@ -32,7 +32,7 @@ Partition = Annotated[
         "--partition",
         metavar="N",
         min=0,
-        help="Work on this partition alone; if not given, the workers of the group share them out. Not both in one group.",
+        help="Work on this partition alone; if not given, the workers of the group share them out.",
         show_default=False,
     ),
 ]
