@@ -90,7 +90,7 @@ def audit(
 def stop(context: typer.Context, as_json: AsJson = False) -> None:
     """Stop the embedded database, whoever uses it.
 
-    A service that runs goes on without it. appraise db upgrade and the next appraise serve start it again.
+    A service that runs goes on without it. appraise db upgrade, appraise up and appraise serve start it again.
     """
     from appraise.jobs.db import stop as job
 
@@ -124,7 +124,9 @@ def _render_status(console: Console, status: DatabaseStatus) -> None:
         rows["size"] = f"{(status.size_bytes or 0) / 2**20:.1f} MB"
         rows["revision"] = _revision(status)
     else:
-        rows["PostgreSQL"] = "does not run; appraise serve and appraise db upgrade start it"
+        rows["PostgreSQL"] = (
+            "does not run; what needs it starts it, after appraise db stop appraise up and appraise db upgrade alone"
+        )
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

@@ -94,7 +94,7 @@ def _render_details(console: Console, details: ModelDetails) -> None:
         "kind": entry.kind,
         "validation error": f"{entry.metric} {entry.error:.5g}",
         "trained": f"{manifest.created_at:%Y-%m-%d %H:%M} UTC",
-        "commit": manifest.git_commit or "unknown",
+        **({} if manifest.git_commit is None else {"commit": manifest.git_commit}),
         "MLflow run": entry.run_id,
         "digest": entry.digest,
         "size": f"{details.size_bytes / 2**20:.1f} MB in {len(manifest.files)} files",

@@ -25,7 +25,7 @@ class TerminalProgress:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
 
         self._console = Console(stderr=True, highlight=False)
@@ -33,7 +33,8 @@ class TerminalProgress:
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
-            MofNCompleteColumn(),
+            # Of a task whose amount is not known there is nothing to count.
+            TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
             TextColumn("[dim]{task.fields[note]}"),
             console=self._console,
@@ -47,9 +48,9 @@ class TerminalProgress:
         if self._depth == 0:
             self._bars.start()
         self._depth += 1
-        bar = self._bars.add_task("  " * (self._depth - 1) + name, total=total, note="")
+        bar = self._bars.add_task("  " * (self._depth - 1) + name, total=total, note="", count=_counted(0, total))
         try:
-            yield _Bar(self._bars, bar)
+            yield _Bar(self._bars, bar, total)
         finally:
             self._bars.remove_task(bar)
             self._depth -= 1
@@ -62,12 +63,15 @@ class TerminalProgress:
 
 
 class _Bar:
-    def __init__(self, bars: rich.progress.Progress, bar: rich.progress.TaskID) -> None:
+    def __init__(self, bars: rich.progress.Progress, bar: rich.progress.TaskID, total: float | None) -> None:
         self._bars = bars
         self._bar = bar
+        self._total = total
+        self._done = 0.0
 
     def advance(self, amount: float = 1) -> None:
-        self._bars.advance(self._bar, amount)
+        self._done += amount
+        self._bars.update(self._bar, advance=amount, count=_counted(self._done, self._total))
 
     def note(self, text: str) -> None:
         from rich.markup import escape
@@ -75,8 +79,12 @@ class _Bar:
         self._bars.update(self._bar, note=escape(text))
 
 
+def _counted(done: float, total: float | None) -> str:
+    return "" if total is None else f"{done:,.0f}/{total:,.0f}"
+
+
 class LogProgress:
-    """A log event when a task ends, and one for each message; notes are for debugging."""
+    """A log event for each message; that a task ended, and its notes, are for debugging."""
 
     def __init__(self) -> None:
         from appraise.logs import get_logger
@@ -88,7 +96,7 @@ class LogProgress:
         """An event with the time that the task took."""
         start = time.perf_counter()
         yield _LoggedTask(self._log, name)
-        self._log.info("done", task=name, seconds=round(time.perf_counter() - start, 2))
+        self._log.debug("done", task=name, seconds=round(time.perf_counter() - start, 2))
 
     def message(self, text: str) -> None:
         """An event."""
