@@ -89,7 +89,7 @@ def test_the_document_describes_each_field_and_the_page_needs_no_network(server,
     }
     assert set(schema["required"]) == set(row)
     example = document["paths"]["/models/california/predict"]["post"]["requestBody"]["content"]["application/json"]
-    assert server.post("/predict", json=example["example"]).status_code == 200
+    assert server.post("/predict", json=example["examples"]["home"]["value"]).status_code == 200
     assert {"/predict", "/predict/batch", "/health", "/metrics", "/model/reload"} <= set(document["paths"])
     page = server.get("/docs")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
