@@ -52,13 +52,18 @@ def put(
     as_json: AsJson = False,
 ) -> None:
     """Store features of a user, which fill what requests leave out that name the user."""
-    from appraise.bootstrap import build_database
+    from appraise.bootstrap import build_database, build_registry
     from appraise.datasets.presets import find_spec
     from appraise.jobs.features import put_features
 
     session: Session = context.obj
     spec = None if dataset is None else find_spec(dataset)
-    result = put_features(build_database(session.settings()), user, pairs, at=_moment(at), spec=spec)
+    settings = session.settings()
+    result = put_features(
+        build_database(settings), user, pairs, at=_moment(at), spec=spec, registry=build_registry(settings)
+    )
+    for warning in result.unknown:
+        typer.echo(f"warning: {warning}", err=True)
     show(result, _render_put, as_json=as_json)
 
 

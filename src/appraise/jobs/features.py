@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from appraise.datasets.constraints import shown
 from appraise.datasets.spec import DatasetSpec
-from appraise.errors import DataError, RowError, did_you_mean
+from appraise.datasets.specfile import spec_from_dict
+from appraise.errors import DataError, did_you_mean
+from appraise.registry.bundle import read_manifest
+from appraise.registry.mlflow_registry import Registry
 from appraise.serving.rows import RowChecker
 from appraise.store.database import Database
 from appraise.store.features import (
@@ -34,16 +37,24 @@ class Put:
         at: since when it holds.
         values: features by name.
         changed: how many of them are new or differ from what was stored of that time.
+        unknown: what to say of those that no model here has as an input.
     """
 
     user_id: str
     at: dt.datetime
     values: dict[str, Value]
     changed: int
+    unknown: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """The same as JSON."""
-        return {"user_id": self.user_id, "at": self.at.isoformat(), "values": self.values, "changed": self.changed}
+        return {
+            "user_id": self.user_id,
+            "at": self.at.isoformat(),
+            "values": self.values,
+            "changed": self.changed,
+            "unknown": list(self.unknown),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,7 @@ def put_features(
     *,
     at: dt.datetime | None = None,
     spec: DatasetSpec | None = None,
+    registry: Registry | None = None,
 ) -> Put:
     """Store features of one user.
 
@@ -82,9 +94,10 @@ def put_features(
         at: since when they hold; now where not given.
         spec: a dataset whose inputs they must be; without one a value is a number or a truth where it looks like
             one, and a text otherwise.
+        registry: whose models are looked at for inputs of these names, where no dataset is given.
 
     Raises:
-        DataError, RowError: what was given cannot be stored; nothing was.
+        DataError: what was given cannot be stored; nothing was.
         StoreError: the database cannot be written.
     """
     moment = at or dt.datetime.now(tz=dt.UTC)
@@ -95,7 +108,9 @@ def put_features(
     with database:
         database.check()
         with database.connect() as connection:
-            return Put(user_id, moment, values, write_features(connection, events))
+            changed = write_features(connection, events)
+    unknown = () if registry is None or spec is not None else tuple(_unknown(values, registry))
+    return Put(user_id, moment, values, changed, unknown)
 
 
 def show_features(database: Database, user_id: str, *, at: dt.datetime | None = None) -> UserFeatures:
@@ -143,4 +158,17 @@ def _check(values: dict[str, Value], spec: DatasetSpec) -> None:
     """See that a model of this dataset could use the values; what else a row needs is no matter here."""
     wrong = [one for one in RowChecker(spec).problems([values]) if one.field in values]
     if wrong:
-        raise RowError(tuple(wrong), hint="nothing was stored")
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        first = f"{wrong[0].field}: {wrong[0].constraint}, received {wrong[0].received}"
+        raise DataError(first + more, hint="nothing was stored")
+
+
+def _unknown(names: Iterable[str], registry: Registry) -> Iterator[str]:
+    """A sentence for each name that is no input of a model which was fetched or served here."""
+    folders = filter(None, map(registry.cached, registry.cached_names()))
+    specs = [spec_from_dict(read_manifest(folder).spec) for folder in folders]
+    inputs = {column.name for spec in specs for column in spec.inputs}
+    for name in names if specs else ():
+        if name not in inputs:
+            meant = did_you_mean(name, sorted(inputs))
+            yield f"no model here has an input {name!r}" + ("" if meant is None else f"; {meant}")
