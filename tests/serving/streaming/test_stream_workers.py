@@ -126,7 +126,7 @@ def test_workers_that_name_partitions_and_that_share_them_do_not_meet_in_a_group
         code, error = appraise_error(kafka, topics, home, "score", *words)
         assert code == 10
         assert "answered twice" in error["message"]
-        assert "--group" in error["hint"]
+        assert "--partition" in error["hint"]
 
     named, _ = start(topics, scoring_home, "score", "--partition", "0")
     beside, _ = start(topics, scoring_home, "score", "--partition", "1")

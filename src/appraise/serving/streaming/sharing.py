@@ -18,7 +18,7 @@ from appraise.serving.streaming.slots import file_name
 
 #: How workers of a group come to their partitions, and what each kind is called.
 _NAMED, _SHARED = "named", "shared"
-_HINT = "start all of them with --partition, or none; or give one kind a group of its own with --group"
+_HINT = "start all of them with --partition, or none of them"
 
 
 @contextmanager
