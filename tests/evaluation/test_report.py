@@ -185,7 +185,7 @@ def test_prices_that_end_at_a_wall_are_said_to(evaluation: Evaluation) -> None:
     prices = [min(1.0 + n / 100, 5.0) for n in range(500)]
     walled = replace(evaluation, splits={"holdout": evaluate_split(prices, prices, resamples=0)})
     assert walled.to_dict()["capped_share"] == 0.2
-    assert "Prices end at 5.000 AUD: 20.0% of the sales" in Page(render_html(walled)).text
+    assert "Prices end at 5.000 (AUD): 20.0% of the sales" in Page(render_html(walled)).text
     assert evaluation.to_dict()["capped_share"] == 0.0
 
 

@@ -188,8 +188,8 @@ def _origin(evaluation: Evaluation) -> Section:
     share = capped_share(prices)
     if share:
         limits.append(
-            f"Prices end at {display.price(float(prices.max()))}{unit and ' '}{unit}: {display.percent(share)} of the "
-            "sales held out have exactly that, which looks like a cap. What such homes were worth is not known, so "
+            f"Prices end at {display.price(float(prices.max()))}{unit and f' ({unit})'}: {display.percent(share)} of "
+            "the sales held out have exactly that, which looks like a cap. What such homes were worth is not known, so "
             "that the model must not value dearer ones, and errors there say little."
         )
     found = evaluation.provenance
