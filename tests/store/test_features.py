@@ -2,6 +2,7 @@
 
 import datetime as dt
 import math
+import uuid
 
 import pytest
 
@@ -11,6 +12,7 @@ from appraise.store.features import (
     FeatureEvent,
     advance_offset,
     all_features,
+    copy_features,
     latest_features,
     next_offsets,
     write_features,
@@ -91,6 +93,24 @@ def test_storing_again_changes_nothing_and_the_last_of_equal_times_wins(database
     assert _write(database, _event(2.0)) == 0
     assert _write(database, _event(3.0)) == 1
     assert _values(database) == {"MedInc": 3.0}
+
+
+def test_copied_events_are_stored_as_written_ones_with_ids_that_grow(database):
+    for turn in range(2):
+        with database.connect() as connection:
+            copy_features(connection, [_event(number, hours=number) for number in range(100 * turn, 100 * turn + 100)])
+    with database.connect() as connection:
+        copy_features(connection, [_event(-1.0, hours=50), _event(-2.0, hours=50)])
+        rows = connection.exec_driver_sql(
+            "SELECT feature_id FROM user_features ORDER BY ingestion_timestamp"
+        ).fetchall()
+    assert _values(database, hours=50) == {"MedInc": -2.0}
+    assert _values(database, hours=199) == {"MedInc": 199.0}
+    ids = [uuid.UUID(str(identity)) for (identity,) in rows]
+    assert len(set(ids)) == 200
+    assert {identity.version for identity in ids} == {7}
+    assert {identity.variant for identity in ids} == {uuid.RFC_4122}
+    assert ids[:100] == sorted(ids[:100])
 
 
 def test_everything_of_a_user_is_listed(database):
