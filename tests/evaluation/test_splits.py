@@ -144,10 +144,16 @@ def test_json_has_the_stable_keys_and_no_nan(sales) -> None:
     assert set(split["metrics"]) >= {
         "rmse", "mae", "r2", "mape", "mdape", "ppe10", "ppe20", "median_ratio", "cod", "prd", "prb", "mki", "vei",
     }  # fmt: skip
-    assert all(set(one) == {"value", "low", "high"} for one in split["metrics"].values())
+    assert all(set(one) == {"value", "low", "high", "standing"} for one in split["metrics"].values())
+    assert split["metrics"]["median_ratio"]["standing"] in ("within", "unsure", "outside")
+    assert split["metrics"]["rmse"]["standing"] is None
     assert set(split["intervals"]) == {"0.80", "0.90", "0.95"}
-    assert split["intervals"]["0.90"] == {"observed": split["intervals"]["0.90"]["observed"], "mean_width": None}
-    assert data["splits"]["spatial"]["metrics"]["r2"] == {"value": None, "low": None, "high": None}
+    interval = split["intervals"]["0.90"]
+    assert set(interval) == {"observed", "chance_low", "chance_high", "standing", "mean_width"}
+    assert interval["chance_low"] < 0.9 < interval["chance_high"]
+    assert interval["standing"] == "outside"
+    assert interval["mean_width"] is None
+    assert data["splits"]["spatial"]["metrics"]["r2"] == {"value": None, "low": None, "high": None, "standing": None}
 
 
 def test_an_evaluation_of_nothing_and_a_torn_learning_curve_are_mistakes() -> None:

@@ -98,7 +98,7 @@ def test_lines_of_a_file_are_sent_as_they_are(appraise, kafka, topics, tmp_path)
         (("produce", "--to", "nowhere"), 10, "there is no topic 'nowhere'"),
         (("produce", "--to", "events"), 2, "events are not made up"),
         (("produce", "--dataset", "nowhere"), 4, "no preset 'nowhere'"),
-        (("produce", "--file", "none.jsonl"), 5, "none.jsonl cannot be read"),
+        (("produce", "--file", "none.jsonl"), 5, "there is no file none.jsonl"),
         (("view", "request"), 10, "there is no topic 'request'"),
         (("view", "requests", "--from", "5"), 10, "has no offset 5"),
         (("view", "requests", "--from", "middle"), 2, "'middle' is not beginning, end or an offset"),
