@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from tests.waiting import until
+
 from appraise.serving.rest.footprint import _clean_code, give_back
 
 SMAPS = """\
@@ -39,4 +41,5 @@ def test_a_process_that_let_go_of_its_code_goes_on():
 def test_a_service_takes_less_than_200_mb(server, row):
     for _ in range(50):
         assert server.post("/predict", json=row).status_code == 200
-    assert server.memory() < 200e6
+    # Other tests have asked this server for all that there is; what they left is given back every half a minute.
+    until(lambda: server.memory() < 200e6, seconds=60)

@@ -27,6 +27,8 @@ _KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 2048
 #: Ticks of a tenth of a second between looks at late clients.
 _SWEEP_TICKS = 5
+#: The same between two times that memory is given back.
+_GIVE_BACK_TICKS = 300
 
 
 def run_server(
@@ -88,6 +90,7 @@ class _Server(uvicorn.Server):
         self._drain_ticks = round(drain_seconds * 10)
         self._announce = announce
         self._parent = parent
+        self._giving_back: asyncio.Future[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take requests, and say so."""
@@ -104,6 +107,8 @@ class _Server(uvicorn.Server):
             )
             if late:
                 _log.warning("hung up on clients that were too slow", clients=late)
+        if counter % _GIVE_BACK_TICKS == 0:
+            self._giving_back = asyncio.get_running_loop().run_in_executor(None, give_back)
         if self._parent is not None and os.getppid() != self._parent:
             self._service.draining = True
         if self._service.draining:
