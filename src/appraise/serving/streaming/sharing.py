@@ -7,14 +7,13 @@ offsets of both, and a request that one of each had read would be answered twice
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from appraise.errors import StreamError
 from appraise.serving.streaming.clients import KafkaConfig, translated
-from appraise.serving.streaming.slots import file_name
+from appraise.serving.streaming.slots import file_name, locked
 
 #: How workers of a group come to their partitions, and what each kind is called.
 _NAMED, _SHARED = "named", "shared"
@@ -40,10 +39,10 @@ def keep_to_one_way(kafka: KafkaConfig, folder: Path, group: str, partition: int
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         # One at a time, or two of one kind that look at the same moment would take each other for the other kind.
-        with _locked(_path(folder, group, "door"), fcntl.LOCK_EX):
+        with locked(_path(folder, group, "door"), fcntl.LOCK_EX):
             try:
-                with _locked(_path(folder, group, others), fcntl.LOCK_EX | fcntl.LOCK_NB):
-                    stack.enter_context(_locked(_path(folder, group, ours), fcntl.LOCK_SH))
+                with locked(_path(folder, group, others), fcntl.LOCK_EX | fcntl.LOCK_NB):
+                    stack.enter_context(locked(_path(folder, group, ours), fcntl.LOCK_SH))
             except BlockingIOError:
                 raise _refused(group, partition) from None
         if partition is not None and members_of(kafka, group):
@@ -82,14 +81,3 @@ def _refused(group: str, partition: int | None) -> StreamError:
 
 def _path(folder: Path, group: str, way: str) -> Path:
     return folder / f"{file_name(group)}.{way}.way"
-
-
-@contextmanager
-def _locked(path: Path, how: int) -> Iterator[None]:
-    """Hold a lock, which the kernel drops with its process; raises BlockingIOError."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, how)
-        yield
-    finally:
-        os.close(descriptor)

@@ -12,7 +12,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from appraise.errors import StreamError
@@ -39,25 +39,36 @@ def hold_slot(folder: Path, group: str, name: str | None) -> Iterator[str]:
     folder.mkdir(parents=True, exist_ok=True)
     host = socket.gethostname()
     names = [name] if name is not None else [f"{host}-{number}" for number in range(_MOST_SLOTS)]
-    for one in names:
-        path = folder / f"{file_name(group)}.{file_name(one)}.lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            continue
-        try:
+    with ExitStack() as stack:
+        for one in names:
+            path = folder / f"{file_name(group)}.{file_name(one)}.lock"
+            try:
+                stack.enter_context(locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB))
+            except BlockingIOError:
+                continue
             yield one
-        finally:
-            os.close(descriptor)
-        return
+            return
     raise StreamError(
         f"another worker of {group} has the slot {names[0]}" if name else f"the group {group} has no free slot",
         hint="end it, or start this one for another partition: two cannot have the same"
         if name is not None and name.startswith("partition-")
         else "give each worker a --slot of its own, or none for the next free one",
     )
+
+
+@contextmanager
+def locked(path: Path, how: int) -> Iterator[None]:
+    """Hold a lock on a file, which the kernel drops with its process; `how` is as for `fcntl.flock`.
+
+    Raises:
+        BlockingIOError: another has it, and `how` says not to wait.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def file_name(text: str) -> str:
