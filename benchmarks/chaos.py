@@ -48,7 +48,9 @@ LAG_SECONDS = 60.0
 _WORKER = Path(__file__).with_name("chaos_worker.py")
 #: One request in so many is poison.
 _POISON, _POISON_EVERY = b"no JSON", 25
-_ABORT_SHARE = 0.05
+#: How many transactions are aborted. For a mutant it is every other one: each of its few must meet what it gets wrong.
+_ABORT_SHARE, _MUTANT_ABORT_SHARE = 0.05, 0.5
+_MUTANT_FAULTS = ("dies at: committed", "dies at: committed")
 _READ_SECONDS = 60.0
 #: Sessions may be shorter than brokers usually allow, so that a run need not wait long for one to end.
 _BROKER = {"group.min.session.timeout.ms": "1000"}
@@ -132,7 +134,8 @@ class Crew:
     """The worker processes: whoever dies is started again, without the wish to die."""
 
     def __init__(self, servers: str, prefix: str, log: Path, *, mutant: str | None) -> None:
-        self._plan = {"servers": servers, "prefix": prefix, "abort_share": _ABORT_SHARE, "mutant": mutant}
+        share = _ABORT_SHARE if mutant is None else _MUTANT_ABORT_SHARE
+        self._plan = {"servers": servers, "prefix": prefix, "abort_share": share, "mutant": mutant}
         self._log = log.open("ab")
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -351,7 +354,7 @@ def main() -> None:
             outcomes.append(one)
         clean = all(one.exactly_once for one in outcomes)
         for mutant in MUTANTS if args.mutants else ():
-            one = run_seed(-1, broker, folder, ["dies at: committed"], rate=args.rate, mutant=mutant)
+            one = run_seed(-1, broker, folder, _MUTANT_FAULTS, rate=args.rate, mutant=mutant)
             found = one.lost + one.repeated > 0
             say(f"mutant {mutant!r}: {'found out' if found else 'NOT found out'}: {one}")
             missed += [] if found else [mutant]
