@@ -118,7 +118,7 @@ def score(plan: ScoringPlan, *, announce: Callable[[Scoring], None]) -> None:
     tally, pulse = Tally("score"), Pulse()
 
     def note_models() -> None:
-        tally.models = {model.name: model.version for model in shelf.lineup.champions()}
+        tally.models = shelf.lineup.champion_versions()
 
     with ExitStack() as stack:
         folder = plan.home / "run" / "slots"

@@ -110,6 +110,10 @@ class Lineup:
         found = (self.loaded.get((name, self.aliases.get((name, DEFAULT_ALIAS), ""))) for name in self.known)
         return tuple(model for model in found if model is not None)
 
+    def champion_versions(self) -> dict[str, str]:
+        """Their versions by name."""
+        return {model.name: model.version for model in self.champions()}
+
     def aliases_of(self, model: LoadedModel) -> tuple[str, ...]:
         """The aliases that mean this model."""
         return tuple(
@@ -156,8 +160,11 @@ class Shelf:
         self.refresh()
         return True
 
-    def refresh(self) -> Lineup:
+    def refresh(self) -> tuple[Lineup, Lineup]:
         """Ask the registry, load what is new, and only then put it on show.
+
+        Returns:
+            What was on show before, and what is now.
 
         Raises:
             UnknownModelError, RegistryError, BundleError: nothing changed; what was served still is.
@@ -166,7 +173,7 @@ class Shelf:
             known = self._source.ask(self._names)
             if not known:
                 raise UnknownModelError("no model is registered", hint="train one first: appraise train bayside")
-            return self._show(known)
+            return self.lineup, self._show(known)
 
     def adopt(self, known: tuple[KnownVersion, ...]) -> Lineup:
         """Serve what another worker has learnt from the registry; raises as `refresh` does."""

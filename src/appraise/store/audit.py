@@ -22,8 +22,8 @@ class AuditEntry:
         at: when, by the database's clock.
         actor: who: an API key's name, or a user of the machine.
         action: what was done.
-        subject: to what: a key's id, a revision, a model.
-        detail: what else is worth knowing.
+        subject: to what: a key's id, a revision, a model whose champion is another one now.
+        detail: what else is worth knowing, such as what it was `from` and what it is `to`.
     """
 
     at: dt.datetime

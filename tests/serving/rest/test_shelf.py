@@ -78,7 +78,7 @@ def test_swaps_fail_no_request_and_no_answer_names_another_version(versions):
         thread.start()
     for swap in range(20):
         source.known = (versions[(swap + 1) % 2],)
-        assert shelf.refresh().champions()[0].version == versions[(swap + 1) % 2].version
+        assert shelf.refresh()[1].champions()[0].version == versions[(swap + 1) % 2].version
     stop.set()
     for thread in threads:
         thread.join()

@@ -55,8 +55,7 @@ def serve_alone(plan: ServePlan, listener: socket.socket, url: str, announce: Ca
 
 def _serving(plan: ServePlan, shelf: Shelf, url: str, *, keys: bool) -> Serving:
     lineup = shelf.lineup
-    models = {model.name: model.version for model in lineup.champions()}
-    return Serving(url, models, lineup.default, plan.workers, keys)
+    return Serving(url, lineup.champion_versions(), lineup.default, plan.workers, keys)
 
 
 def work(plan: ServePlan, listener: socket.socket, folder: Path, parent: int, ask_registry: bool) -> None:  # noqa: FBT001

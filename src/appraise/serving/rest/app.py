@@ -165,6 +165,7 @@ def build_app(service: Service, *, ask_registry: bool = False) -> Gate:
         watching = asyncio.create_task(service.watch())
         yield
         watching.cancel()
+        await service.finish_noting()
         service.shelf.close()
         service.crew.report(service.tally.snapshot())
         service.batcher.close()

@@ -44,7 +44,9 @@ class Reading:
     async def root(self, _scope: Scope, _receive: Receive) -> Reply:
         """The service in short."""
         return _json(
-            messages.Service("appraise", __version__, _served(self._service.shelf.lineup), "/docs", "/health/ready")
+            messages.Service(
+                "appraise", __version__, self._service.shelf.lineup.champion_versions(), "/docs", "/health/ready"
+            )
         )
 
     async def live(self, _scope: Scope, _receive: Receive) -> Reply:
@@ -53,7 +55,7 @@ class Reading:
 
     async def ready(self, _scope: Scope, _receive: Receive) -> Reply:
         """Whether requests should be sent here: 503 without a model, and while the service ends."""
-        served = _served(self._service.shelf.lineup)
+        served = self._service.shelf.lineup.champion_versions()
         if self._service.draining:
             return _json(
                 messages.Health("stopping", served, "the service is about to end"), HTTPStatus.SERVICE_UNAVAILABLE
@@ -77,7 +79,7 @@ class Reading:
         if service.publisher is not None and await asyncio.to_thread(service.publisher.configured):
             asks["kafka"] = service.publisher.sign_of_life
         answers = dict(zip(asks, await asyncio.gather(*map(_asked, asks.values())), strict=True))
-        served = _served(service.shelf.lineup)
+        served = service.shelf.lineup.champion_versions()
         # Without the registry or the database the models in memory go on answering.
         fit = answers["models"].status == "up" and bool(served) and not service.draining
         fit = fit and self._log_trouble() is None
@@ -106,11 +108,9 @@ class Reading:
     async def reload(self, scope: Scope, _receive: Receive) -> Reply:
         """Serve what the registry says now."""
         started = time.perf_counter()
-        before, after, workers = await self._service.reload()
-        served, was = _served(after), _served(before)
+        before, after, workers = await self._service.reload(scope.get("appraise.caller") or "anybody on this machine")
+        served, was = after.champion_versions(), before.champion_versions()
         changed = tuple(name for name in served if served[name] != was.get(name))
-        actor = scope.get("appraise.caller") or "anybody on this machine"
-        self._service.note(actor, "model.reloaded", ", ".join(changed) or "nothing", {"serves": served, "before": was})
         return _json(messages.Reloaded(served, changed, workers, round(time.perf_counter() - started, 3)))
 
     async def metrics(self, _scope: Scope, _receive: Receive) -> Reply:
@@ -162,10 +162,6 @@ async def _asked(ask: Callable[[], str]) -> messages.Dependency:
     except (OSError, ValueError, AppraiseError) as error:
         detail, status = str(error) or type(error).__name__, "down"
     return messages.Dependency(status, round((time.perf_counter() - started) * 1e3, 3), detail)
-
-
-def _served(lineup: Lineup) -> dict[str, str]:
-    return {model.name: model.version for model in lineup.champions()}
 
 
 def _served_model(lineup: Lineup, name: str) -> messages.ServedModel:

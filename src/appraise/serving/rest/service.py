@@ -29,6 +29,8 @@ _log = get_logger(__name__)
 
 #: Seconds between looks at what other workers published, at the keys, and between reports of what was counted.
 _WATCH_SECONDS = 0.2
+#: Seconds that a service which ends waits for the audit trail.
+_NOTE_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -81,8 +83,11 @@ class Service:
         """Where the prediction log of this home is."""
         return self.home / "log"
 
-    async def reload(self) -> tuple[Lineup, Lineup, int]:
+    async def reload(self, actor: str) -> tuple[Lineup, Lineup, int]:
         """Serve what the registry says now, in every worker.
+
+        Args:
+            actor: who asked for it, for the audit trail.
 
         Returns:
             What was served before, what is served now, and how many workers serve it.
@@ -90,9 +95,7 @@ class Service:
         Raises:
             AppraiseError: nothing changed.
         """
-        before = self.shelf.lineup
-        lineup = await asyncio.to_thread(self.shelf.refresh)
-        self.crew.publish(self.shelf.versions())
+        before, lineup = await self._refreshed(actor)
         for _ in range(100):
             if self.crew.in_step() >= self.crew.size:
                 break
@@ -105,6 +108,11 @@ class Service:
             noting = asyncio.create_task(asyncio.to_thread(_note, self.database, actor, action, subject, detail))
             self.noting.add(noting)
             noting.add_done_callback(self.noting.discard)
+
+    async def finish_noting(self) -> None:
+        """Give what is on its way into the audit trail a moment to get there."""
+        if self.noting:
+            await asyncio.wait(self.noting, timeout=_NOTE_SECONDS)
 
     def count_log(self) -> None:
         """Note where this worker's prediction log stands."""
@@ -128,11 +136,19 @@ class Service:
     async def refresh(self) -> None:
         """Ask the registry what the cache could not say."""
         try:
-            await asyncio.to_thread(self.shelf.refresh)
+            await self._refreshed("appraise serve")
         except AppraiseError as error:
             _log.warning("the registry cannot be used, serving cached models", reason=error.message)
-        else:
-            self.crew.publish(self.shelf.versions())
+
+    async def _refreshed(self, actor: str) -> tuple[Lineup, Lineup]:
+        """Have this worker serve what the registry says and tell the others; each champion that changed is noted."""
+        before, after = await asyncio.to_thread(self.shelf.refresh)
+        self.crew.publish(self.shelf.versions())
+        was, now = before.champion_versions(), after.champion_versions()
+        for name in dict.fromkeys((*was, *now)):
+            if was.get(name) != now.get(name):
+                self.note(actor, "model.reloaded", name, {"from": was.get(name), "to": now.get(name)})
+        return before, after
 
 
 def _note(database: Database, actor: str, action: Action, subject: str, detail: Mapping[str, object]) -> None:
