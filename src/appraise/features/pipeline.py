@@ -85,6 +85,15 @@ class FeaturePipeline:
         other.comparables_ = self.comparables_.with_sales(self._widened(table, columns), prices, target)
         return other
 
+    def with_pool(self, table: Table, prices: NDArray[np.float64], target: NDArray[np.float64]) -> Self:
+        """A copy whose pool is these sales and no others; everything else is shared."""
+        if self.comparables_ is None:
+            return self
+        columns = [part.transform(table) for part in self.parts_]
+        other = copy(self)
+        other.comparables_ = self.comparables_.with_pool(self._widened(table, columns), prices, target)
+        return other
+
     def nearest_sales(self, table: Table, count: int) -> list[NearSale]:
         """The pool's sales nearest to the table's first row in place and likeness; none without comparables."""
         if self.comparables_ is None:

@@ -110,6 +110,10 @@ class Vocabulary:
             return None
         return self.levels_[name][int(code)]
 
+    def nothing(self) -> NDArray[np.float64]:
+        """What stands for an unknown value of each column, shape (p,): a level never seen, or a missing number."""
+        return np.array([UNSEEN if name in self.levels_ else np.nan for name in self.names_])
+
     def state(self) -> State:
         """Names, kinds and levels."""
         return State(

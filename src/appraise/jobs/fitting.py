@@ -21,6 +21,7 @@ from appraise.jobs.calibrating import calibration_rows, cross_fitted, helpful_le
 from appraise.jobs.choosing import cheapest_worth_it, near_miss, near_miss_note, within_budget
 from appraise.jobs.fitted import Fit, FitOptions, FittedCandidate, encode, fit_context
 from appraise.jobs.progress import Progress, Task
+from appraise.jobs.stressing import FOLDS, Stress
 from appraise.models.base import Model, TrainingData
 from appraise.models.blend import Blend, blend_weights
 from appraise.models.candidates import BLENDED, FAST_BLENDED, candidate_kinds, make, objective_error
@@ -152,12 +153,25 @@ class Fitting:
 
     def _fit_uncertainty(self) -> None:
         """Learn where a boosted model errs, from rows that it had not seen. Which model is chosen changes it little."""
-        with self.progress.task("uncertainty", total=2) as task:
+        with self.progress.task("uncertainty", total=3 + FOLDS) as task:
             out_of_fold = out_of_fold_estimates(self.data, _OUT_OF_FOLD, iterations=_OUT_OF_FOLD_ITERATIONS)
             task.advance()
             # Its scores come from validation once the model is chosen; its time counts before.
             self._uncalibrated = ConformalIntervals(fit_scale(self.data, out_of_fold), np.ones(1), np.ones(1))
             task.advance()
+            stress = Stress(
+                spec=self.spec,
+                vocabulary=self.vocabulary,
+                train=self.train,
+                validation=self.validation,
+                pipeline=self.pipeline,
+                known=self.pipeline if self.spec.sale_date is None else self.known,
+                data=self.data,
+                scale_model=self._uncalibrated.scale_model,
+                parameters=_OUT_OF_FOLD,
+                iterations=_OUT_OF_FOLD_ITERATIONS,
+            )
+            self.support = stress.support(task)
 
     def _compare(self) -> tuple[list[FittedCandidate], tuple[str, ...]]:
         kinds, left_out = candidate_kinds(self.options.quality, len(self.train))
@@ -224,6 +238,7 @@ class Fitting:
             last_sale=last,
             window_days=self.options.window_days,
             checker=RowChecker(self.spec),
+            support=self.support,
         )
 
     def _blends(self, candidates: list[FittedCandidate]) -> list[FittedCandidate]:

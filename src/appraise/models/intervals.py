@@ -52,10 +52,10 @@ class ConformalIntervals:
 
     def quantiles(self, level: float, stale: NDArray[np.bool_]) -> NDArray[np.float64]:
         """The conformal quantile for each of n rows, by which its scale is multiplied to give the half width."""
-        fresh = _quantile(self.scores, level)
+        fresh = conformal_quantile(self.scores, level)
         if not stale.any():
             return np.full(len(stale), fresh)
-        return np.where(stale, _quantile(self.stale_scores, level), fresh)
+        return np.where(stale, conformal_quantile(self.stale_scores, level), fresh)
 
     def rescored(self, rows: CalibrationRows) -> ConformalIntervals:
         """Intervals with the scores of other rows, cross-fitted by models that know the calibration period.
@@ -66,8 +66,8 @@ class ConformalIntervals:
         """
         scores = _scores(self.scale_model, rows)
         levels = (np.arange(len(scores)) + 1) / (len(scores) + 1)
-        fresh = np.array([_quantile(self.scores, level) for level in levels])
-        stale = np.array([_quantile(self.stale_scores, level) for level in levels])
+        fresh = np.array([conformal_quantile(self.scores, level) for level in levels])
+        stale = np.array([conformal_quantile(self.stale_scores, level) for level in levels])
         inflation = np.sqrt(np.divide(stale, fresh, out=np.ones_like(fresh), where=fresh > 0))
         return ConformalIntervals(self.scale_model, scores, np.sort(scores * inflation))
 
@@ -139,8 +139,8 @@ def _scores(scale_model: TreeModel, rows: CalibrationRows) -> NDArray[np.float64
     return np.sort(np.abs(rows.y - rows.estimate) / scale)
 
 
-def _quantile(scores: NDArray[np.float64], level: float) -> float:
-    """The ceil((m + 1) level)-th smallest score, or the largest where there is none."""
+def conformal_quantile(scores: NDArray[np.float64], level: float) -> float:
+    """Of ascending scores the ceil((m + 1) level)-th smallest score, or the largest where there is none."""
     rank = math.ceil((len(scores) + 1) * level)
     return float(scores[min(max(rank, 1), len(scores)) - 1])
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+#: What a confidence score comes to for a person who decides, with the least score of each but the last.
+Grade = Literal["high", "medium", "low", "none"]
+_GRADES: tuple[tuple[float, Grade], ...] = ((0.85, "high"), (0.70, "medium"))
 
 #: Nominal level of the intervals of a request that asks for none.
 DEFAULT_LEVEL = 0.90
@@ -38,6 +43,11 @@ class Estimates:
         """The confidence score of vendors of valuation models, (n,): 1 - FSD, not below zero."""
         return np.maximum(1.0 - self.fsd, 0.0)
 
+    @property
+    def grades(self) -> list[Grade]:
+        """The grade of each row."""
+        return [grade_of(score) for score in self.confidence.tolist()]
+
     def __len__(self) -> int:
         return len(self.estimate)
 
@@ -51,6 +61,19 @@ class Estimates:
             fsd=self.fsd[rows],
             warnings=tuple(map(self.warnings.__getitem__, rows.tolist())),
         )
+
+
+def grade_of(confidence: float) -> Grade:
+    """The grade of a confidence score.
+
+    `high` from 0.85 and `medium` from 0.70 on, the bounds that a vendor of valuations publishes for scores of 1 - FSD
+    (HouseCanary, "When generating an automated valuation for a property, how are Confidence Scores and forecast
+    standard deviation values related?"); `low` below; `none` where the score is 0: no estimate is claimed.
+    """
+    for least, grade in _GRADES:
+        if confidence >= least:
+            return grade
+    return "low" if confidence > 0.0 else "none"
 
 
 def joined(parts: Sequence[Estimates]) -> Estimates:

@@ -24,10 +24,11 @@ from appraise.models.base import Model
 from appraise.models.catalogue import model_from_state, model_state
 from appraise.models.intervals import FSD_LEVEL, ConformalIntervals, estimates_of
 from appraise.models.level import MarketLevel
+from appraise.models.support import Support
 from appraise.registry.bundle import read_bundle
 from appraise.registry.manifest import Manifest
+from appraise.serving.cautions import Cautioned, Cautions
 from appraise.serving.estimates import DEFAULT_LEVEL, Estimates, joined
-from appraise.serving.ranges import find_warnings
 from appraise.serving.rows import RowChecker
 from appraise.serving.sales import Comparable, shown_sales
 from appraise.serving.threads import in_threads, threads_used
@@ -67,6 +68,7 @@ class Predictor:
         window_days: how long a sale counts as recent.
         ranges: (p, 2) least and greatest value seen in training of each input column, NaN for categories.
         manifest: what is known of the model, None before it is saved.
+        support: what was measured of homes unlike those that intervals were calibrated on; None in older bundles.
     """
 
     spec: DatasetSpec
@@ -81,14 +83,18 @@ class Predictor:
     window_days: int
     checker: RowChecker
     manifest: Manifest | None = None
+    support: Support | None = None
     #: Where the date of a row is, None in undated data: asked twice for each call.
     _date: int | None = field(init=False, repr=False)
+    _cautions: Cautions = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Find the date's column."""
+        """Find the date's column, and what rows are held against."""
         date = self.spec.sale_date
         position = None if date is None else self.vocabulary.names_.index(date.name)
         object.__setattr__(self, "_date", position)
+        cautions = Cautions(self.spec, self.vocabulary, self.ranges, self.support)
+        object.__setattr__(self, "_cautions", cautions)
 
     @classmethod
     def load(cls, folder: str | Path, *, digest: str | None = None) -> Self:
@@ -119,6 +125,7 @@ class Predictor:
                 window_days=bundle.manifest.extra["window_days"],
                 checker=RowChecker(spec),
                 manifest=bundle.manifest,
+                support=Support.from_state(parts["support"]) if "support" in parts else None,
             )
         except KeyError as error:
             raise BundleError(
@@ -140,6 +147,8 @@ class Predictor:
             parts["pool"] = pool
         if self.level is not None:
             parts["level"] = self.level.state()
+        if self.support is not None:
+            parts["support"] = self.support.state()
         return parts
 
     def predict(self, rows: Sequence[Mapping[str, Any]], *, level: float = DEFAULT_LEVEL) -> Estimates:
@@ -203,8 +212,59 @@ class Predictor:
         half = spread * self.intervals.quantiles(level, stale)
         half_fsd = spread * self.intervals.quantiles(FSD_LEVEL, stale)
         floor = 0.0 if self.spec.objective == "relative" else -np.inf
+        unusual = self._cautions.find(table.values, features)
+        if not len(unusual):
+            estimate, lower, upper, fsd = estimates_of(centre, half, half_fsd, self.scale == "log", floor)
+            return Estimates(estimate, lower, upper, level, fsd, ((),) * len(table))
+        cautioned = self._cautions.of(unusual, table, features, self.pipeline)
+        spread = self._spread_without(cautioned, table, spread)
+        self._widen(half, spread, level, cautioned)
+        self._widen(half_fsd, spread, FSD_LEVEL, cautioned)
         estimate, lower, upper, fsd = estimates_of(centre, half, half_fsd, self.scale == "log", floor)
-        return Estimates(estimate, lower, upper, level, fsd, find_warnings(table, self.ranges, self.vocabulary))
+        self._claim_nothing(lower, upper, fsd, level, unusual[cautioned.unusable])
+        warnings: list[tuple[str, ...]] = [()] * len(table)
+        for row, told in zip(unusual.tolist(), cautioned.warnings, strict=True):
+            warnings[row] = told
+        return Estimates(estimate, lower, upper, level, fsd, tuple(warnings))
+
+    def _widen(
+        self, half: NDArray[np.float64], spread: NDArray[np.float64], level: float, cautioned: Cautioned
+    ) -> None:
+        """Make half widths (n,) on the model's scale at least as large as what rows like the cautioned ones showed."""
+        if self.support is not None:
+            rows = cautioned.rows
+            quantiles = self.support.quantiles(level, cautioned.place, cautioned.inputs)
+            half[rows] = np.maximum(half[rows], spread[rows] * quantiles)
+
+    def _spread_without(self, cautioned: Cautioned, table: Table, spread: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The scale (n,) of errors, where a value is nothing like those seen at least what it is without the value.
+
+        Trees take such a value for the greatest or least that they know, and are as sure of it.
+        """
+        chosen = cautioned.unheard.any(axis=1)
+        if self.support is None or not chosen.any():
+            return spread
+        rows = cautioned.rows[chosen]
+        values = np.where(cautioned.unheard[chosen], self.vocabulary.nothing(), table.values[rows])
+        features = self.pipeline.transform(Table(table.names, values))
+        wider = spread.copy()
+        wider[rows] = np.maximum(spread[rows], self.intervals.scale(features, self.model.predict(features)))
+        return wider
+
+    def _claim_nothing(
+        self,
+        lower: NDArray[np.float64],
+        upper: NDArray[np.float64],
+        fsd: NDArray[np.float64],
+        level: float,
+        rows: NDArray[np.int64],
+    ) -> None:
+        """Give rows that nothing is known of intervals that hold what homes cost, and no confidence."""
+        if self.support is None or not len(rows):
+            return
+        low, high = self.support.typical_range(level)
+        lower[rows], upper[rows] = np.minimum(lower[rows], low), np.maximum(upper[rows], high)
+        fsd[rows] = np.maximum(fsd[rows], 1.0)
 
     def dated(self, table: Table) -> Table:
         """The table with today's date where a row has none."""

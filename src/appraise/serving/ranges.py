@@ -1,4 +1,4 @@
-"""What was seen of each column in training, and warnings of values beyond it."""
+"""What was seen of each column in training, and which rows lie beyond it."""
 
 from __future__ import annotations
 
@@ -26,39 +26,65 @@ def training_ranges(vocabulary: Vocabulary, table: Table) -> NDArray[np.float64]
     return ranges
 
 
-def find_warnings(table: Table, ranges: NDArray[np.float64], vocabulary: Vocabulary) -> tuple[tuple[str, ...], ...]:
-    """What a reader should know of each of n rows.
+def far_ranges(vocabulary: Vocabulary, ranges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Beyond which a value is nothing like those seen, shape (p, 2): each range with as much again on either side.
 
-    Args:
-        table: the rows.
-        ranges: (p, 2) of `training_ranges`.
-        vocabulary: of the columns.
+    Dates are NaN: how old what is known has become is told by the sales.
     """
-    values = table.values
-    rows = _outside(values, ranges)
-    if not len(rows):
-        return ((),) * len(table)
-    found: list[tuple[str, ...]] = [()] * len(table)
-    for row in rows.tolist():
-        positions = np.flatnonzero((values[row] < ranges[:, 0]) | (values[row] > ranges[:, 1])).tolist()
-        found[row] = tuple(
-            _warning(position, float(values[row, position]), ranges, vocabulary) for position in positions
-        )
-    return tuple(found)
+    far = ranges.copy()
+    for position, (name, kind) in enumerate(zip(vocabulary.names_, vocabulary.kinds_, strict=True)):
+        if kind == "date":
+            far[position] = np.nan
+        elif name not in vocabulary.levels_:
+            width = far[position, 1] - far[position, 0]
+            far[position] += -width, width
+    return far
+
+
+def is_outside(values: NDArray[np.float64], ranges: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which values (n, p) lie outside their column's range, shape (n, p)."""
+    outside: NDArray[np.bool_] = (values < ranges[:, 0]) | (values > ranges[:, 1])
+    return outside
+
+
+def range_warnings(values: NDArray[np.float64], ranges: NDArray[np.float64], vocabulary: Vocabulary) -> tuple[str, ...]:
+    """What a reader should know of one row's values, shape (p,)."""
+    return tuple(
+        _warning(position, float(values[position]), ranges, vocabulary)
+        for position in np.flatnonzero(is_outside(values, ranges)).tolist()
+    )
 
 
 @njit(cache=True, nogil=True)
-def _outside(values, ranges):  # type: ignore[no-untyped-def]
-    """The rows with a value outside its range."""
+def unusual_rows(values, ranges, usual, most_missing, features, near, farthest, least_gap):  # type: ignore[no-untyped-def]
+    """The rows of which something is to be said: a value outside its range, inputs missing, or no sales around.
+
+    Args:
+        values: (n, p) encoded inputs.
+        ranges: (p, 2) of `training_ranges`.
+        usual: (p,) whether it is ordinary that the input is missing.
+        most_missing: inputs that are missing in an ordinary row at most.
+        features: (n, q) what the model sees.
+        near, farthest, least_gap: as of `Support`.
+    """
     rows = np.empty(values.shape[0], np.int64)
     count = 0
     for row in range(values.shape[0]):
-        outside = False
+        told = False
+        missing = 0
         for column in range(values.shape[1]):
             value = values[row, column]
-            outside |= (value < ranges[column, 0]) | (value > ranges[column, 1])
+            told |= (value < ranges[column, 0]) | (value > ranges[column, 1])
+            if value != value:
+                missing += 1
+                told |= not usual[column]
+        told |= missing > most_missing
+        if near.shape[0]:
+            eighth, thirtieth = features[row, near[0]], features[row, near[1]]
+            # Written so that the distances of a row without any known sale, which are NaN, are told of too.
+            told |= not ((eighth <= farthest) & (thirtieth - eighth >= least_gap))
         rows[count] = row
-        count += outside
+        count += told
     return rows[:count]
 
 
