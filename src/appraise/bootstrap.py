@@ -216,9 +216,9 @@ def _build_batch_plan(settings: Settings) -> BatchPlan:
 def build_up_plan(settings: Settings, flags: Mapping[str, Any]) -> UpPlan:
     """How to serve in the background.
 
-    What the service that runs was given by flags is kept unless it is given anew, and so is its address where nothing
-    says another one now. Other settings reach the process as they reached this one: by its environment and its
-    working folder.
+    What the service that runs, or was not ended by `appraise down`, was given by flags is kept unless it is given anew,
+    and so is its address where nothing says another one now. Other settings reach the process as they reached this one:
+    by its environment and its working folder.
 
     Args:
         settings: where models are, and what is allowed.
@@ -231,7 +231,7 @@ def build_up_plan(settings: Settings, flags: Mapping[str, Any]) -> UpPlan:
     from appraise.jobs.up import UpPlan
 
     home = settings.home.absolute()
-    before = Start.of(service_at(home).running())
+    before = Start.of(service_at(home).last())
     kept = {name: value for name, value in before.flags.items() if name not in flags}
     if "model" in flags:
         kept.pop("default", None)

@@ -32,3 +32,19 @@ def test_stop_ends_it_by_itself_and_again_does_nothing(tmp_path):
     assert started.stop(seconds=10.0)
     assert started.running() is None
     assert started.stop(seconds=10.0)
+
+
+def test_what_ran_last_is_known_until_it_is_forgotten(tmp_path):
+    started = Background(tmp_path, "sleeper")
+    assert started.last() is None
+    found = started.start(SLEEPS, fingerprint="x", details={"port": 8123})
+    started.note(None)
+    assert started.last() == found, "while it runs nothing else can be said of it"
+    assert started.stop(seconds=10.0)
+    assert (started.running(), started.last()) == (None, found)
+    started.note(None)
+    assert started.last() is None
+    started.note(found)
+    assert Background(tmp_path, "sleeper").last() == found
+    (tmp_path / "sleeper.json").write_text('{"pid": ')
+    assert started.last() is None

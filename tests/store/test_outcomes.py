@@ -12,9 +12,9 @@ from appraise.monitoring.accuracy import live_accuracy
 from appraise.store.audit import entries
 from appraise.store.database import Database, DatabaseOptions
 from appraise.store.loader import Loader
-from appraise.store.outcome_fields import read_outcome
-from appraise.store.outcomes import Outcome, Recorded, add_outcomes, outcomes_of
-from appraise.store.records import ServedInterval
+from appraise.store.outcome_fields import Outcome, read_outcome
+from appraise.store.outcomes import Recorded, add_outcomes, outcomes_of
+from appraise.store.records import CHECK, ServedInterval
 
 NOW = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
 ID = uuid.UUID(int=1)
@@ -95,6 +95,19 @@ def test_a_sale_before_the_estimate_is_kept_and_not_counted(add, database):
     )
     accuracy = live_accuracy(database, days=60, now=NOW)
     assert (accuracy.models, accuracy.outcomes, accuracy.after_the_sale) == ((), 1, 1)
+
+
+def test_an_estimate_that_was_a_check_of_the_service_settles_nothing(add, database, log, served, write_log):
+    write_log(log, [served(30, arm=CHECK), served(31, user_id="home-2", arm=CHECK, prediction=9.0)])
+    waiting, *_ = add(Outcome(450_000, _day(5), uuid.UUID(int=30)))
+    with closing(Loader(log, database)) as loader:
+        loader.load()
+    loaded, of_user = add(Outcome(460_000, _day(5), uuid.UUID(int=30)), Outcome(450_000, _day(5), user_id="home-2"))
+    for found in (waiting, loaded):
+        assert (found.counted, found.reason) == (False, "the estimate was a check of the service")
+    assert (of_user.counted, of_user.estimate) == (True, 450_000.0), "not that of the check, which was made later"
+    (model,) = live_accuracy(database, days=30, now=NOW).models
+    assert (model.arm, model.rows) == ("challenger", 1)
 
 
 def test_an_unknown_prediction_is_refused_and_the_others_are_taken(add):

@@ -19,6 +19,7 @@ from appraise.cli.terminal import show
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from appraise.jobs.asking import Asked
     from appraise.jobs.up import DownResult, UpResult
 
 UP_EXAMPLES = """\
@@ -45,8 +46,8 @@ def up(
     """Serve in the background, and show a request that works.
 
     The service is seen to value a home before this ends. One that runs already takes the newest models, and is
-    restarted where settings changed; options that it was given are kept unless they are given anew. `appraise down`
-    ends it, and forgets them.
+    restarted where settings changed. Options that it was given are kept unless they are given anew, after a crash
+    too; `appraise down` ends it, and forgets them.
     """
     from appraise.bootstrap import build_up_plan
     from appraise.jobs.up import up as job
@@ -80,45 +81,46 @@ def down(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 def _render_up(console: Console, result: UpResult, down: str) -> None:
-    served = ", ".join(f"{name} {version}" for name, version in result.models.items())
-    interval = result.answer["prediction_interval"]
-    prices = (result.answer["prediction"], interval["lower"], interval["upper"])
-    estimate, lower, upper = (f"{price:,.0f}" for price in _rounded([price * result.price_unit for price in prices]))
+    asked = result.asked
+    served = ", ".join(f"{name} {version}" for name, version in asked.models.items())
+    interval = asked.answer["prediction_interval"]
+    prices = (asked.answer["prediction"], interval["lower"], interval["upper"])
+    estimate, lower, upper = (f"{price:,.0f}" for price in _rounded([price * asked.price_unit for price in prices]))
     command = [
-        f"curl -X POST {result.url}{result.path} -H 'Content-Type: application/json'",
-        *(["-H 'X-API-Key: KEY'"] if result.keys else []),
-        f"-d {shlex.quote(json.dumps(dict(result.row)))}",
+        f"curl -X POST {asked.url}{asked.path} -H 'Content-Type: application/json'",
+        *(["-H 'X-API-Key: KEY'"] if asked.keys else []),
+        f"-d {shlex.quote(json.dumps(dict(asked.row)))}",
     ]
-    currency = "" if result.currency is None else f" {result.currency}"
+    currency = "" if asked.currency is None else f" {asked.currency}"
     valued = f"{estimate}{currency} ({interval['level']:.0%} interval: {lower} to {upper})"
     lines = [
-        f"The service {_STATES[result.state]} at {result.url} (process {result.pid}), with {served}.",
+        f"The service {_STATES[result.state]} at {asked.url} (process {result.pid}), with {served}.",
         *([f"Changed: {', '.join(result.changes)}."] if result.changes else []),
         *([f"Kept from its start: {_given(result.kept)}; {down} forgets it."] if result.kept else []),
-        *([f"Its models may not be the newest: {result.stale}."] if result.stale else []),
-        *_of_several(result),
+        *([f"Its models may not be the newest: {asked.stale}."] if asked.stale else []),
+        *_of_several(asked),
         f"It valued a home at {valued}. Ask it yourself:",
         "",
         " \\\n  ".join(command),
         "",
-        *(["KEY is one that appraise keys create made.", ""] if result.keys else []),
-        f"Documentation  {result.url}/docs",
+        *(["KEY is one that appraise keys create made.", ""] if asked.keys else []),
+        f"Documentation  {asked.url}/docs",
         f"Log            {result.log}",
         f"To end it      {down}",
     ]
     console.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
-def _of_several(result: UpResult) -> Iterator[str]:
+def _of_several(asked: Asked) -> Iterator[str]:
     """Which of several models answers `/predict`."""
-    if len(result.models) == 1:
+    if len(asked.models) == 1:
         return
-    if result.default is None:
-        names = f"none of the {len(result.models)} models is its default"
-        yield f"/predict answers nobody, for {names}: use /models/NAME/predict, or choose one:"
-        yield f"  appraise up --default {result.model}"
+    if asked.default is None:
+        why = f"none of the {len(asked.models)} models is its default"
+        yield f"/predict answers nobody, for {why}: use /models/NAME/predict, or choose one:"
+        yield f"  appraise up --default {asked.model}"
     else:
-        yield f"/predict is answered by {result.default}, every model by /models/NAME/predict."
+        yield f"/predict is answered by {asked.default}, every model by /models/NAME/predict."
 
 
 def _given(flags: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """A process in the background: it outlives who started it, is known by a lock that it holds, and is ended by its id.
 
     NAME.lock    locked for as long as the process lives
-    NAME.json    its id, when it was started, and as what
+    NAME.json    its id, when it was started, and as what; it stays when the process ends, until it is to be forgotten
     NAME.out     what it wrote to its standard output
     NAME.log     what it wrote to its standard error; NAME.log.1 is that of the run before
 
@@ -16,7 +16,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,35 @@ class Background:
                     ) from error
             time.sleep(_PAUSE_SECONDS)
 
+    def last(self) -> Running | None:
+        """The process, or where none runs the last that ran, unless that was to be forgotten (`note`)."""
+        found = self.running()
+        if found is not None:
+            return found
+        try:
+            return msgspec.json.decode(self._record.read_bytes(), type=Running)
+        except (FileNotFoundError, msgspec.DecodeError):
+            # Whoever wrote half of it did not start anything either.
+            return None
+
+    def note(self, last: Running | None) -> None:
+        """Have `last` tell this from now on, where nothing runs; nothing is changed where something does.
+
+        Raises:
+            OutputError: the record cannot be written.
+        """
+        with self._writing():
+            descriptor = self._locked()
+            if descriptor is None:
+                return
+            try:
+                if last is None:
+                    self._record.unlink(missing_ok=True)
+                else:
+                    self._write(last)
+            finally:
+                os.close(descriptor)
+
     def origin(self) -> Origin | None:
         """How it was started; None where it does not run, or the system does not tell."""
         found = self.running()
@@ -133,7 +163,7 @@ class Background:
             ServiceError: it runs already, or cannot be started.
             OutputError: its files cannot be written.
         """
-        try:
+        with self._writing():
             self._folder.mkdir(parents=True, exist_ok=True)
             descriptor = self._locked()
             if descriptor is None:
@@ -142,11 +172,6 @@ class Background:
                 return self._start(command, descriptor, fingerprint, dict(details or {}), origin)
             finally:
                 os.close(descriptor)
-        except OSError as error:
-            raise OutputError(
-                f"{error.filename or self._folder} cannot be used: {error.strerror or error}",
-                hint=f"see that {self._folder} may be written",
-            ) from error
 
     def alive(self) -> bool:
         """Whether it runs, asked cheaply."""
@@ -234,10 +259,24 @@ class Background:
                 cwd=None if origin is None else origin.folder,
             )
         found = Running(self._process.pid, time.time(), fingerprint, details)
-        temporary = self._record.with_suffix(".partial")
-        temporary.write_bytes(msgspec.json.encode(found))
-        temporary.replace(self._record)
+        self._write(found)
         return found
+
+    def _write(self, record: Running) -> None:
+        temporary = self._record.with_suffix(".partial")
+        temporary.write_bytes(msgspec.json.encode(record))
+        temporary.replace(self._record)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Say of files that cannot be used what to do about it."""
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"{error.filename or self._folder} cannot be used: {error.strerror or error}",
+                hint=f"see that {self._folder} may be written",
+            ) from error
 
     def _locked(self) -> int | None:
         """The lock, taken; None where another process has it, or where nothing was ever started."""

@@ -15,8 +15,8 @@ from appraise.jobs.outputs import check_table_path, write_table
 from appraise.jobs.progress import Progress
 from appraise.monitoring.accuracy import LiveAccuracy, live_accuracy
 from appraise.store.database import Database
-from appraise.store.outcome_fields import FIELDS, read_outcome
-from appraise.store.outcomes import Outcome, Recorded, add_outcomes
+from appraise.store.outcome_fields import FIELDS, Outcome, read_outcome
+from appraise.store.outcomes import Recorded, add_outcomes
 
 _ROWS = 1_000
 _NEEDED = ("price", "sold_at")

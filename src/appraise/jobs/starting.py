@@ -32,9 +32,9 @@ class Start:
     default: str | None = None
 
     @classmethod
-    def of(cls, running: Running | None) -> Start:
-        """How one that runs was started; nothing is known of none."""
-        details = {} if running is None else running.details
+    def of(cls, service: Running | None) -> Start:
+        """How one was started; nothing is known of none."""
+        details = {} if service is None else service.details
         return cls(details.get("flags", {}), details.get("settings", {}), details.get("default"))
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,9 +63,8 @@ def serves_at(port: int, told: Mapping[str, Any] | None) -> bool:
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
     """What differs between two starts, each as a phrase: `port 8123 -> 8000`, `batch_inputs removed`."""
-    if not before:
-        return ("settings changed",)
-    return tuple(_differences(before, after))
+    found = tuple(_differences(before, after)) if before else ()
+    return found or ("settings changed",)
 
 
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import httpx
-
 from appraise.errors import AppraiseError, ServiceError, UnknownModelError
+from appraise.jobs.asking import Asked, ask
 from appraise.jobs.background import Background, Origin, Running
 from appraise.jobs.progress import Progress
-from appraise.jobs.serving.address import check_open, listening
+from appraise.jobs.serving.address import EVERYWHERE, check_open, listening
 from appraise.jobs.starting import Start, changes, serves_at, service_at, told_by
 from appraise.registry.mlflow_registry import Registry
-from appraise.serving.keys import SCOPES, KeyFile
+from appraise.serving.keys import KeyFile
 from appraise.serving.source import RegistrySource
 from appraise.serving.versions import DEFAULT_ALIAS, default_of
 
@@ -26,12 +24,7 @@ State = Literal["started", "restarted", "running"]
 
 #: A first start asks the registry, which takes as long as MLflow's library takes to load.
 _READY_SECONDS = 120.0
-_ANSWER_SECONDS = 60.0
-#: In which time running workers notice a new key.
-_KEY_SECONDS = 10.0
 _PAUSE_SECONDS = 0.1
-#: What an address that stands for all of a machine's is reached by.
-_REACHED = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +43,7 @@ class UpPlan:
         default: the model of `/predict`, where one was chosen.
         insecure: serve other machines without keys.
         start: what is noted of how it is started.
-        kept: what of that was given to the service that runs, and was not given now.
+        kept: what of that was given to the service that runs, or ran last and was not ended, and was not given now.
     """
 
     home: Path
@@ -75,53 +68,35 @@ class UpResult:
     Attributes:
         state: whether it was started, restarted with other settings, or ran already.
         pid: its process.
-        url: where requests go.
-        models: versions by name.
-        default: the model of `/predict`, None where there is none.
-        model: the model that was asked.
-        path: the path that was asked.
-        row: the home that was valued.
-        answer: what came back.
-        currency, price_unit: the estimate is so many of it, None where the dataset does not say.
-        keys: whether an API key is asked for.
+        asked: what it answered.
         log: the file that it writes its log to.
-        stale: why its models may not be the newest, None where they are.
         changes: what differs from how it ran before, as phrases.
         kept: what was given when it was started, and is as it was.
     """
 
     state: State
     pid: int
-    url: str
-    models: Mapping[str, str]
-    default: str | None
-    model: str
-    path: str
-    row: Mapping[str, Any]
-    answer: Mapping[str, Any]
-    currency: str | None
-    price_unit: float
-    keys: bool
+    asked: Asked
     log: Path
-    stale: str | None = None
     changes: tuple[str, ...] = ()
     kept: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
         """The same as JSON."""
+        asked = self.asked
         return {
             "state": self.state,
             "pid": self.pid,
-            "url": self.url,
-            "models": dict(self.models),
-            "default": self.default,
+            "url": asked.url,
+            "models": dict(asked.models),
+            "default": asked.default,
             "changes": list(self.changes),
             "kept": dict(self.kept),
-            "keys": self.keys,
+            "keys": asked.keys,
             "log": str(self.log),
-            "stale": self.stale,
-            "request": {"url": self.url + self.path, "body": dict(self.row)},
-            "answer": dict(self.answer),
+            "stale": asked.stale,
+            "request": {"url": asked.url + asked.path, "body": dict(asked.row)},
+            "answer": dict(asked.answer),
         }
 
 
@@ -151,45 +126,58 @@ def up(plan: UpPlan, *, progress: Progress) -> UpResult:
         ServiceError: it does not start, or does not answer; one that ran before runs again.
     """
     service = service_at(plan.home)
-    found = service.running()
+    found, before = service.running(), service.last()
     if found is not None and found.fingerprint == plan.fingerprint:
-        with progress.task("waiting until the service is ready"):
-            serving = _await_ready(service)
-        return _asked(plan, service, found, serving, "running", progress=progress)
+        return _answering(plan, service, found, "running", progress=progress)
     # Everything that can be known to be wrong is looked at before one that runs is ended.
     check_open(plan.host, has_keys=bool(plan.keys.read()), insecure=plan.insecure)
     _check_address(plan, None if found is None else told_by(service.output))
-    default = _default(plan, Start.of(found), progress=progress)
-    if found is None:
-        return _started(plan, service, default, progress=progress)
-    origin, changed = service.origin(), changes(Start.of(found).settings, plan.start.settings)
-    with progress.task(f"ending the service: {', '.join(changed)}"):
-        service.stop(seconds=plan.end_seconds)
+    default = _default(plan, Start.of(before), progress=progress)
+    origin = service.origin()
+    changed: tuple[str, ...] = ()
+    if found is not None:
+        changed = changes(Start.of(found).settings, plan.start.settings)
+        with progress.task(f"ending the service: {', '.join(changed)}"):
+            service.stop(seconds=plan.end_seconds)
     try:
         return _started(plan, service, default, changed, progress=progress)
     except BaseException as error:
-        if origin is not None:
+        service.note(before)
+        if found is not None and origin is not None:
             _restore(service, found, origin, error, progress=progress)
         raise
 
 
 def _started(
-    plan: UpPlan, service: Background, default: str | None, changed: tuple[str, ...] = (), *, progress: Progress
+    plan: UpPlan, service: Background, default: str | None, changed: tuple[str, ...], *, progress: Progress
 ) -> UpResult:
     """Start it; what is not seen to answer is not left behind."""
     command = (*plan.command, *([] if default is None else ["--default", default]))
     details = replace(plan.start, default=default).to_dict()
     found = service.start(command, fingerprint=plan.fingerprint, details=details)
     try:
-        with progress.task("waiting until the service is ready"):
-            serving = _await_ready(service)
-        result = _asked(
-            plan, service, found, serving, "restarted" if changed else "started", changed, progress=progress
-        )
+        state: State = "restarted" if changed else "started"
+        result = _answering(plan, service, found, state, changed, progress=progress)
     except BaseException:
         service.stop(seconds=plan.end_seconds)
         raise
     return result
+
+
+def _answering(
+    plan: UpPlan,
+    service: Background,
+    found: Running,
+    state: State,
+    changed: tuple[str, ...] = (),
+    *,
+    progress: Progress,
+) -> UpResult:
+    """Wait for it to take requests, and ask it what a person would."""
+    with progress.task("waiting until the service is ready"):
+        serving = _await_ready(service)
+    asked = ask(serving["url"], plan.keys, progress=progress)
+    return UpResult(state, found.pid, asked, service.log, changed, plan.kept)
 
 
 def _restore(service: Background, before: Running, origin: Origin, error: BaseException, *, progress: Progress) -> None:
@@ -218,7 +206,7 @@ def _default(plan: UpPlan, before: Start, *, progress: Progress) -> str | None:
 
 
 def down(home: Path, *, end_seconds: float, progress: Progress) -> DownResult:
-    """End the service that `up` started; requests that have begun are finished.
+    """End the service that `up` started, and forget how; requests that have begun are finished.
 
     Args:
         home: the folder that holds all state.
@@ -229,19 +217,19 @@ def down(home: Path, *, end_seconds: float, progress: Progress) -> DownResult:
         ServiceError: it does not end.
     """
     service = service_at(home)
-    found = service.running()
-    if found is None:
-        return DownResult(None)
-    with progress.task("ending the service"):
-        ended = service.stop(seconds=end_seconds)
-    return DownResult(found.pid, killed=not ended)
+    found, ended = service.running(), True
+    if found is not None:
+        with progress.task("ending the service"):
+            ended = service.stop(seconds=end_seconds)
+    service.note(None)
+    return DownResult(None if found is None else found.pid, killed=not ended)
 
 
 def _check_address(plan: UpPlan, serving: Mapping[str, Any] | None) -> None:
     """See that the address is free, or that of the service which is about to be restarted."""
     if serving is not None and serves_at(plan.port, serving):
         had = urlsplit(serving["url"]).hostname
-        if plan.host in (had, "localhost", *_REACHED) or had in _REACHED:
+        if plan.host in (had, "localhost", *EVERYWHERE) or had in EVERYWHERE:
             return
     with listening(plan.host, plan.port):
         return
@@ -273,117 +261,3 @@ def _not_started(service: Background, told: Mapping[str, Any] | None) -> Service
     return ServiceError(
         f"the service ended before it was ready{': ' if words else ''}{words}", hint=f"its log is {service.log}"
     )
-
-
-def _asked(
-    plan: UpPlan,
-    service: Background,
-    found: Running,
-    serving: Mapping[str, Any],
-    state: State,
-    changed: tuple[str, ...] = (),
-    *,
-    progress: Progress,
-) -> UpResult:
-    """Ask the service what a person would."""
-    url = _reachable(serving["url"])
-    with (
-        _key(plan.keys) as key,
-        httpx.Client(base_url=url, headers=key, timeout=_ANSWER_SECONDS, trust_env=False) as client,
-    ):
-        with progress.task("asking the registry for newer models"):
-            stale = _reload(client)
-        models = _call(client, "GET", "/")["models"]
-        # Not what it said at its start: models that came since may have left it without a default.
-        default = next((one["name"] for one in _call(client, "GET", "/models")["models"] if one["default"]), None)
-        model = default if default in models else next(iter(models), None)
-        if model is None:
-            raise ServiceError("the service has no model", hint="train one first: appraise train bayside")
-        path = "/predict" if model == default else f"/models/{model}/predict"
-        operation = _call(client, "GET", "/openapi.json")["paths"][f"/models/{model}/predict"]["post"]
-        row = _example(operation["requestBody"]["content"]["application/json"])
-        answer = _call(client, "POST", path, json=row)
-        info = _call(client, "GET", f"/models/{model}/info")
-    return UpResult(
-        state=state,
-        pid=found.pid,
-        url=url,
-        models=models,
-        default=default,
-        model=model,
-        path=path,
-        row=row,
-        answer=answer,
-        currency=info["currency"],
-        price_unit=info["price_unit"],
-        keys=bool(key),
-        log=service.log,
-        stale=stale,
-        changes=changed,
-        kept=plan.kept,
-    )
-
-
-def _example(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The first of the bodies that the documentation shows."""
-    shown: dict[str, Any] = body["example"] if "example" in body else next(iter(body["examples"].values()))["value"]
-    return shown
-
-
-def _reload(client: httpx.Client) -> str | None:
-    """Have the service take the newest models: it starts with those of its cache. Returns why it could not."""
-    try:
-        _call(client, "POST", "/model/reload")
-    except ServiceError as error:
-        return error.message
-    return None
-
-
-def _call(client: httpx.Client, method: str, path: str, **options: Any) -> dict[str, Any]:
-    """One request, again while workers have not noticed the key yet."""
-    deadline = time.monotonic() + _KEY_SECONDS
-    while True:
-        try:
-            response = client.request(method, path, **options)
-        except httpx.HTTPError as error:
-            raise ServiceError(
-                f"the service did not answer {method} {path}: {error or type(error).__name__}",
-                hint="see its log: HOME/service/service.log",
-            ) from error
-        if response.status_code != httpx.codes.UNAUTHORIZED or time.monotonic() > deadline:
-            break
-        time.sleep(_PAUSE_SECONDS)
-    if response.is_error:
-        problem = _problem(response)
-        raise ServiceError(
-            f"the service answered {method} {path} with {response.status_code}: {problem.get('detail', response.text)}",
-            hint=problem.get("hint") or "see its log: HOME/service/service.log",
-        )
-    answer: dict[str, Any] = response.json()
-    return answer
-
-
-def _problem(response: httpx.Response) -> dict[str, Any]:
-    if response.headers.get("content-type") != "application/problem+json":
-        return {}
-    problem: dict[str, Any] = response.json()
-    return problem
-
-
-@contextmanager
-def _key(keys: KeyFile) -> Iterator[dict[str, str]]:
-    """Headers that open the service for a moment; none where it asks for no key."""
-    if not keys.read():
-        yield {}
-        return
-    with keys.lent("appraise up", SCOPES) as secret:
-        yield {"X-API-Key": secret}
-
-
-def _reachable(url: str) -> str:
-    """The address by which this machine reaches a service that listens on all addresses."""
-    parts = urlsplit(url)
-    host = _REACHED.get(parts.hostname or "")
-    if host is None:
-        return url
-    return f"http://[{host}]:{parts.port}" if ":" in host else f"http://{host}:{parts.port}"

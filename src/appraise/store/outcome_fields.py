@@ -1,4 +1,4 @@
-"""From the fields of a request or of a row to an `Outcome`, or everything that is wrong with them."""
+"""`Outcome`, and how the fields of a request or of a row become one, or everything that is wrong with them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import datetime as dt
 import math
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from appraise.datasets.constraints import FINITE, NOT_IN_FUTURE, PRESENT, shown
 from appraise.errors import Problem
-from appraise.store.outcomes import Outcome
 
 FIELDS = ("prediction_id", "user_id", "model_name", "price", "sold_at")
 
@@ -18,6 +18,32 @@ _HIGHEST = 1e15
 _LONGEST_TEXT = 200
 #: Today may be tomorrow elsewhere.
 _AHEAD = dt.timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A sale.
+
+    Attributes:
+        price: what was paid, in the currency.
+        sold_at: when; a date alone is its first moment, UTC.
+        prediction_id: the estimate that it settles, or None.
+        user_id: the user or home, or None.
+        model_name: the model whose estimates of the user it settles; of every model where None.
+    """
+
+    price: float
+    sold_at: dt.datetime
+    prediction_id: uuid.UUID | None = None
+    user_id: str | None = None
+    model_name: str | None = None
+
+    @property
+    def subject(self) -> tuple[object, ...]:
+        """What another outcome must agree in to be about the same sale."""
+        if self.prediction_id is not None:
+            return (self.prediction_id,)
+        return (self.user_id, self.model_name, self.sold_at)
 
 
 def read_outcome(fields: Mapping[str, Any], *, row: int = 0, now: dt.datetime | None = None) -> Outcome | list[Problem]:

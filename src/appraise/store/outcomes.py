@@ -5,7 +5,8 @@ An outcome names a prediction, or a user or home (`user_id`) and a sale. The rul
 - The same values again change nothing. For a prediction that has an outcome, or a sale of a user of the same moment,
   other values are added as a correction: the one that was recorded last counts. Another date is another sale.
 - An outcome is taken however late it comes. One that is dated later than tomorrow is refused.
-- It is kept even where it settles nothing, because the estimate was made at or after the sale or there is none.
+- It is kept even where it settles nothing, because the estimate was made at or after the sale, was a check of the
+  service, or there is none.
 - Prices are in the currency. One that is more than a hundred times an estimate, or less than a hundredth, is in another
   unit, or no sale at a market price, and is refused.
 """
@@ -14,50 +15,24 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from appraise.errors import AppraiseError, DataError, UnknownPredictionError
+from appraise.errors import AppraiseError
 from appraise.store import audit
 from appraise.store.database import Database
-from appraise.store.predictions import find_in_spool
+from appraise.store.judging import estimates_of, judge
+from appraise.store.outcome_fields import Outcome
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 #: Writers of outcomes take turns, so that of two that disagree one is the later.
 _LOCK = 0x6F757463_6F6D6573
-_FURTHEST = 100.0
 
 Status = Literal["recorded", "known", "corrected"]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A sale.
-
-    Attributes:
-        price: what was paid, in the currency.
-        sold_at: when; a date alone is its first moment, UTC.
-        prediction_id: the estimate that it settles, or None.
-        user_id: the user or home, or None.
-        model_name: the model whose estimates of the user it settles; of every model where None.
-    """
-
-    price: float
-    sold_at: dt.datetime
-    prediction_id: uuid.UUID | None = None
-    user_id: str | None = None
-    model_name: str | None = None
-
-    @property
-    def subject(self) -> tuple[object, ...]:
-        """What another outcome must agree in to be about the same sale."""
-        if self.prediction_id is not None:
-            return (self.prediction_id,)
-        return (self.user_id, self.model_name, self.sold_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +85,6 @@ class Known(NamedTuple):
     recorded_at: dt.datetime
 
 
-class _Estimate(NamedTuple):
-    """What is known of an estimate that an outcome may settle."""
-
-    made_at: dt.datetime
-    price: float
-    currency: str | None
-
-
 def add_outcomes(
     database: Database, spool: Path, outcomes: Sequence[Outcome], *, source: str, caller: str | None = None
 ) -> list[Recorded | AppraiseError]:
@@ -141,13 +108,13 @@ def add_outcomes(
     with database.connect() as connection:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
         wanted = {one.prediction_id for one in outcomes if one.prediction_id is not None}
-        estimates = _estimates(connection, spool, wanted)
+        estimates = estimates_of(connection, spool, wanted)
         known = _known(connection, outcomes)
         moment = _moment(connection)
         results: list[Recorded | AppraiseError] = []
         rows: list[dict[str, object]] = []
         for outcome in outcomes:
-            judged = _judged(connection, outcome, estimates)
+            judged = judge(connection, outcome, estimates)
             if isinstance(judged, AppraiseError):
                 results.append(judged)
                 continue
@@ -180,73 +147,6 @@ def outcomes_of(database: Database, prediction_id: uuid.UUID) -> list[Known]:
     query = select(*columns).where(table.c.prediction_id == prediction_id).order_by(table.c.recorded_at.desc())
     with database.connect() as connection:
         return [Known(*row) for row in connection.execute(query)]
-
-
-def _estimates(connection: Connection, spool: Path, wanted: Iterable[uuid.UUID]) -> dict[uuid.UUID, _Estimate]:
-    from sqlalchemy import select
-
-    from appraise.store.schema import predictions as table
-
-    ids = list(wanted)
-    columns = (table.c.prediction_id, table.c.created_at, table.c.estimate, table.c.price_unit, table.c.currency)
-    found = {
-        row[0]: _Estimate(row[1], row[2] * row[3], row[4])
-        for row in (connection.execute(select(*columns).where(table.c.prediction_id.in_(ids))) if ids else ())
-    }
-    for prediction_id in ids:
-        if prediction_id not in found:
-            waiting = find_in_spool(spool, prediction_id)
-            if waiting is not None:
-                served = waiting.served
-                price = served.prediction * served.price_unit
-                found[prediction_id] = _Estimate(served.made_at, price, served.currency)
-    return found
-
-
-def _judged(
-    connection: Connection, outcome: Outcome, estimates: Mapping[uuid.UUID, _Estimate]
-) -> tuple[bool, str | None, float | None, str | None] | AppraiseError:
-    """Whether an outcome counts, why not, and the estimate that it settles; or why it is refused."""
-    if outcome.prediction_id is not None:
-        estimate = estimates.get(outcome.prediction_id)
-        if estimate is None:
-            return UnknownPredictionError(
-                f"the log has no prediction {outcome.prediction_id}",
-                hint="give the prediction_id of an answer, or the user_id that it named",
-            )
-    else:
-        estimate = _latest_of_user(connection, outcome)
-        if estimate is None:
-            return False, f"there is no estimate of {outcome.user_id} from before the sale", None, None
-    ratio = estimate.price / outcome.price
-    if not 1 / _FURTHEST <= ratio <= _FURTHEST:
-        return DataError(
-            f"the price {outcome.price:,.10g} is far from the estimate of {_rounded(estimate.price)}"
-            f" {estimate.currency or ''}".rstrip(),
-            hint=f"give what was paid in {estimate.currency or 'the currency'}, not in thousands or another unit",
-        )
-    if estimate.made_at >= outcome.sold_at:
-        return False, "the estimate was not made before the sale", estimate.price, estimate.currency
-    return True, None, estimate.price, estimate.currency
-
-
-def _rounded(price: float) -> str:
-    """An estimate as a person writes it."""
-    return f"{price:,.0f}" if price >= 100.0 else f"{price:.4g}"
-
-
-def _latest_of_user(connection: Connection, outcome: Outcome) -> _Estimate | None:
-    """The last estimate of a user before the sale."""
-    from sqlalchemy import select
-
-    from appraise.store.schema import predictions as table
-
-    query = select(table.c.created_at, table.c.estimate, table.c.price_unit, table.c.currency)
-    query = query.where(table.c.user_id == outcome.user_id, table.c.created_at < outcome.sold_at)
-    if outcome.model_name is not None:
-        query = query.where(table.c.model_name == outcome.model_name)
-    row = connection.execute(query.order_by(table.c.created_at.desc()).limit(1)).one_or_none()
-    return None if row is None else _Estimate(row[0], row[1] * row[2], row[3])
 
 
 def _known(connection: Connection, outcomes: Sequence[Outcome]) -> dict[tuple[object, ...], Known]:

@@ -14,6 +14,9 @@ import msgspec
 
 Transport = Literal["rest", "batch", "kafka"]
 
+#: The arm of estimates that are checks of the service: the log has them, and live accuracy leaves them out.
+CHECK = "check"
+
 
 class ServedInterval(msgspec.Struct, frozen=True):
     """A prediction interval in the target's unit, and its nominal level."""
@@ -34,11 +37,12 @@ class Served(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         prediction: the estimate, in the target's unit.
         prediction_interval: its interval.
         confidence_score: 1 - FSD.
+        confidence_grade: what the score comes to, None where it was not said.
         warnings: what the reader was told of it.
         input_features: the row as it was valued.
         processing_time_ms: how long it took.
         transport: how it was asked for.
-        arm: what chose the model.
+        arm: what chose the model; `check` where it was asked to see whether it works.
         alias: the alias that was asked for, None where a version was.
         caller: the name of the API key.
         user_id: whose features, or which home, it was about.
@@ -56,6 +60,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     prediction: float
     prediction_interval: ServedInterval
     confidence_score: float
+    confidence_grade: str | None = None
     warnings: tuple[str, ...] = ()
     input_features: dict[str, Any] = {}
     processing_time_ms: float | None = None

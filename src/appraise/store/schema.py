@@ -57,8 +57,8 @@ user_features = Table(
 
 #: The prediction log: one row for each estimate that was served.
 #:
-#: - `model_name` is the dataset's name too, `arm` what chose the model (champion, challenger, shadow, canary), `alias`
-#:   what the request asked for.
+#: - `model_name` is the dataset's name too, `arm` what chose the model (champion, challenger, shadow, canary,
+#:   version) or `check` where it was asked to see whether it works, `alias` what the request asked for.
 #: - `caller` is the name of the API key, `user_id` whose features or which home it was about, `request_id` what the
 #:   client or the service called the request, `batch_id` the batch it was part of.
 #: - `input` is the row as it was valued, `feature_sources` says of each of its columns `request` or `store` where

@@ -3,7 +3,7 @@
 Of the outcomes of one sale the one that was recorded last counts. An outcome that names a prediction settles it; one
 that names a user settles the last estimate of that user before the sale, of each model, version and arm. In either case
 the estimate must have been made before the sale. An estimate that two outcomes settle counts once, by the one that
-names it.
+names it. Estimates that were checks of the service are settled by nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appraise.store.database import Database
+from appraise.store.records import CHECK
 
 #: Estimates that are read at a time; the newest sales where there are more.
 MOST = 200_000
@@ -33,10 +34,11 @@ WITH current AS (
     SELECT * FROM current WHERE sold_at >= :since AND sold_at < :until
 ), named AS (
     SELECT p.*, r.price, r.sold_at, 0 AS rank FROM recent r JOIN predictions p ON p.prediction_id = r.prediction_id
+    WHERE p.arm <> :check
 ), by_user AS (
     SELECT p.*, r.price, r.sold_at, 1 AS rank FROM recent r CROSS JOIN LATERAL (
         SELECT DISTINCT ON (model_name, model_version, arm) * FROM predictions
-        WHERE user_id = r.user_id AND created_at < r.sold_at
+        WHERE user_id = r.user_id AND created_at < r.sold_at AND arm <> :check
           AND (r.model_name IS NULL OR model_name = r.model_name)
         ORDER BY model_name, model_version, arm, created_at DESC
     ) p WHERE r.prediction_id IS NULL
@@ -82,7 +84,6 @@ class Settlement:
         groups: settled estimates by model, version and arm.
         outcomes: sales, each once.
         after_the_sale: estimates that an outcome names and that were not made before the sale.
-        unmatched: sales of which there is no estimate.
     """
 
     groups: tuple[Settled, ...]
@@ -105,7 +106,7 @@ def settlement(database: Database, *, since: dt.datetime, until: dt.datetime, mo
 
     span = {"since": since, "until": until}
     with database.connect() as connection:
-        rows = connection.execute(text(_QUERY), {**span, "model": model, "most": MOST}).all()
+        rows = connection.execute(text(_QUERY), {**span, "model": model, "most": MOST, "check": CHECK}).all()
         outcomes = connection.execute(text(_SALES), span).scalar_one()
     groups: dict[tuple[str, str, str, str | None], list[tuple[float, ...]]] = {}
     late = 0

@@ -101,12 +101,14 @@ def test_every_way_of_asking_is_recorded(recorded, own_home, database, row):
     tensors = [{"name": name, "datatype": "FP64", "shape": [2], "data": [value] * 2} for name, value in row.items()]
     assert server.post("/v2/models/california/infer", json={"id": "r1", "inputs": tensors}).status_code == 200
     explained = server.post("/predict?explain=true&comparables=2", json=row).json()
+    checks = [server.post(f"/predict?check=true{more}", json=row).json() for more in ("", "&comparables=1")]
 
     def page():
         found = server.get("/latest_predictions?limit=10").json()["predictions"]
-        return found if len(found) == 6 else None
+        return found if len(found) == 8 else None
 
     found = {one["prediction_id"]: one for one in until(page)}
+    assert {found[one["prediction_id"]]["arm"] for one in checks} == {"check"}
     assert (found[single["prediction_id"]]["arm"], "alias" in found[single["prediction_id"]]) == ("version", False)
     for one in (batch["results"][0], batch["results"][2]):
         assert found[one["prediction_id"]]["batch_id"] == batch["batch_id"]
@@ -115,12 +117,12 @@ def test_every_way_of_asking_is_recorded(recorded, own_home, database, row):
     assert len(found[explained["prediction_id"]]["comparables"]) == 2
     first = server.get("/latest_predictions?limit=4").json()
     rest = server.get("/latest_predictions", params={"limit": 4, "cursor": first["next"]}).json()
-    assert (len(first["predictions"]), len(rest["predictions"]), rest["next"]) == (4, 2, None)
+    assert (len(first["predictions"]), len(rest["predictions"]), rest["next"]) == (4, 4, None)
     assert server.get("/latest_predictions?limit=0").status_code == 422
     assert server.get("/latest_predictions?cursor=abc").status_code == 404
     assert server.end() == 0
     checked = verify(own_home / "log", database)
-    assert (checked.whole, checked.records) == (True, {"spool": 6, "database": 6})
+    assert (checked.whole, checked.records) == (True, {"spool": 8, "database": 8})
 
 
 def test_metrics_and_health_tell_how_the_log_stands(recorded, row):

@@ -15,6 +15,9 @@ import httpx
 import pytest
 from tests.waiting import until
 
+from appraise.store.chain import Frame, scan
+from appraise.store.segments import SpoolFolder
+
 
 @pytest.fixture
 def appraise(own_home: Path, database_url: str) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
@@ -46,6 +49,16 @@ def _ended(pid: int) -> bool:
         return True
 
 
+def _spooled(home: Path) -> list[bytes]:
+    """The records of the log, once two are in it."""
+
+    def found() -> list[bytes]:
+        pieces = (piece for one in SpoolFolder(home / "log").segments() for piece in scan(one.path.read_bytes()))
+        return [piece.body for piece in pieces if isinstance(piece, Frame) and piece.position > 0]
+
+    return until(lambda: bodies if len(bodies := found()) >= 2 else None)
+
+
 def _pasted(shown: str) -> httpx.Response:
     """Send the request that was shown as a shell would read it."""
     line = shown[shown.index("curl ") :].partition("\n\n")[0]
@@ -62,6 +75,9 @@ def test_the_service_goes_on_in_the_background_until_it_is_ended(appraise, own_h
     answer = _pasted(shown.stdout)
     assert answer.status_code == 200
     assert answer.json()["model_version"] == "1.0.0"
+    # Its own request is no estimate of anybody's home; the one that it shows is.
+    kept = [json.loads(record) for record in _spooled(own_home)]
+    assert [one["arm"] for one in kept] == ["check", "champion"]
     assert f"http://127.0.0.1:{port}/docs" in shown.stdout
     assert f"appraise --home {own_home} down" in shown.stdout
 
@@ -122,6 +138,32 @@ def test_only_what_was_started_here_is_ended_and_what_died_is_started_anew(appra
         assert second["state"] == "started"
         assert other.poll() is None
         other.communicate(b"\n")
+
+
+def test_what_a_service_was_given_outlives_its_crash_and_a_start_that_fails_but_not_its_end(
+    appraise, own_home, register, free_port
+):
+    register(own_home, "1.0.0", name="again", promote=True)
+    port = free_port()
+    given = {"model": ["california"], "port": port, "workers": 2}
+    first = _up(appraise, "--model", "california", "--port", str(port), "--workers", "2")
+    os.kill(first["pid"], signal.SIGKILL)
+    until(lambda: _ended(first["pid"]))
+    # A home whose log is a file cannot be served from, which only the start itself finds out.
+    (own_home / "log").rename(own_home / "log-aside")
+    (own_home / "log").write_text("")
+    failed = appraise("up", "--workers", "1")
+    assert failed.returncode == 9, failed.stderr
+    (own_home / "log").unlink()
+    (own_home / "log-aside").rename(own_home / "log")
+    second = _up(appraise)
+    assert (second["state"], second["kept"], second["url"]) == ("started", given, first["url"])
+    assert second["models"] == {"california": "1.0.0"}
+    os.kill(second["pid"], signal.SIGKILL)
+    until(lambda: _ended(second["pid"]))
+    assert "Nothing runs." in appraise("down").stdout
+    third = _up(appraise, "--port", "0")
+    assert (third["kept"], sorted(third["models"])) == ({}, ["again", "california"])
 
 
 def test_without_a_model_nothing_is_left_running(appraise, own_home):

@@ -6,8 +6,12 @@ import ipaddress
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from appraise.errors import SettingsError
+
+#: Hosts that stand for all addresses of a machine, and what each is reached by on it.
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 @contextmanager
@@ -44,3 +48,12 @@ def check_open(host: str, *, has_keys: bool, insecure: bool) -> None:
             f"{host} can be reached from other machines, and there is no API key",
             hint="make one with appraise keys create --name web, or serve without: --insecure",
         )
+
+
+def reachable(url: str) -> str:
+    """The address by which this machine reaches a service that listens on all addresses."""
+    parts = urlsplit(url)
+    host = EVERYWHERE.get(parts.hostname or "")
+    if host is None:
+        return url
+    return f"http://[{host}]:{parts.port}" if ":" in host else f"http://{host}:{parts.port}"

@@ -23,8 +23,8 @@ from appraise.serving.rest.problems import Refusal, field_error, overloaded, ref
 from appraise.serving.rest.service import Service
 from appraise.store.backlog import read_backlog
 from appraise.store.database import Database
-from appraise.store.outcome_fields import read_outcome
-from appraise.store.outcomes import Outcome, Recorded, add_outcomes, outcomes_of
+from appraise.store.outcome_fields import Outcome, read_outcome
+from appraise.store.outcomes import Recorded, add_outcomes, outcomes_of
 from appraise.store.predictions import LoggedPrediction, find_in_database, find_in_spool, latest
 
 T = TypeVar("T")

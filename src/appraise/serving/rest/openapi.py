@@ -223,6 +223,10 @@ def _parameters(names: Iterable[str], *, with_model: bool) -> list[Json]:
             {"type": "boolean", "default": False},
             "Whether to show what the estimate is made of: `base` and `contributions`, which add up to it.",
         ),
+        "check": (
+            {"type": "boolean", "default": False},
+            "Whether this is a check of the service: the log then says so, and no outcome settles the estimate.",
+        ),
     }
     return [
         {"name": name, "in": "query", "required": False, "schema": schemas[name][0], "description": schemas[name][1]}

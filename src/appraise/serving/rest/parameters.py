@@ -31,6 +31,7 @@ class Options:
         level: nominal level of the interval.
         comparables: how many comparable sales to show.
         explain: whether to show what the estimate is made of.
+        check: whether it is asked to see that the service works, and no home is meant.
     """
 
     model: str | None = None
@@ -39,11 +40,12 @@ class Options:
     level: float = DEFAULT_LEVEL
     comparables: int = 0
     explain: bool = False
+    check: bool = False
 
 
 _DEFAULTS = Options()
 _WHICH = ("model", "model_version", "alias")
-SINGLE = (*_WHICH, "level", "comparables", "explain")
+SINGLE = (*_WHICH, "level", "comparables", "explain", "check")
 BATCH = (*_WHICH, "level")
 INFO = _WHICH
 
@@ -75,7 +77,8 @@ def _parsed(query: bytes, allowed: tuple[str, ...]) -> Options:
         alias=given.get("alias"),
         level=_level(given.get("level")),
         comparables=_count(given.get("comparables")),
-        explain=_flag(given.get("explain")),
+        explain=_flag("explain", given.get("explain")),
+        check=_flag("check", given.get("check")),
     )
 
 
@@ -101,9 +104,9 @@ def _level(text: str | None) -> float:
     return level
 
 
-def _flag(text: str | None) -> bool:
+def _flag(name: str, text: str | None) -> bool:
     if text not in (None, "true", "false"):
-        raise refused_parameter("explain", "must be true or false", repr(text))
+        raise refused_parameter(name, "must be true or false", repr(text))
     return text == "true"
 
 

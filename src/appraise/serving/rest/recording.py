@@ -19,9 +19,10 @@ from appraise.serving.rest.http import Scope
 from appraise.serving.rest.parameters import Options
 from appraise.serving.rest.problems import Refusal
 from appraise.serving.rest.stamps import new_id, now
+from appraise.serving.versions import DEFAULT_ALIAS
 from appraise.store.log import PredictionLog
 from appraise.store.logplan import LogState
-from appraise.store.records import Served, ServedInterval
+from appraise.store.records import CHECK, Served, ServedInterval
 
 #: Requests that may wait for room in the log at a time; beyond it they are refused at once.
 _MOST_HELD = 1024
@@ -111,6 +112,7 @@ class Recorder:
                     one.prediction_interval.lower, one.prediction_interval.upper, one.prediction_interval.level
                 ),
                 confidence_score=one.confidence_score,
+                confidence_grade=one.confidence_grade,
                 warnings=one.warnings,
                 input_features=dict(rows[one.row]),
                 batch_id=batch.batch_id,
@@ -147,6 +149,7 @@ class Recorder:
                 prediction=one.estimate,
                 prediction_interval=ServedInterval(one.lower, one.upper, estimates.level),
                 confidence_score=one.confidence,
+                confidence_grade=one.grade,
                 warnings=one.warnings,
                 input_features=dict(row),
                 request_id=request_id,
@@ -168,8 +171,8 @@ class Recorder:
         """What a record says beside the answer."""
         return {
             "transport": "rest",
-            "arm": "version" if options.version is not None and options.alias is None else options.alias or "champion",
-            "alias": options.alias or ("champion" if options.version is None else None),
+            "arm": _arm(options),
+            "alias": options.alias or (DEFAULT_ALIAS if options.version is None else None),
             "caller": scope.get("appraise.caller"),
             "currency": model.spec.currency,
             "price_unit": model.spec.price_unit,
@@ -177,7 +180,7 @@ class Recorder:
 
     def _tail(self, scope: Scope, model: LoadedModel, options: Options) -> bytes:
         """The same as the end of a JSON object."""
-        key = model.digest, options.version, options.alias, scope.get("appraise.caller")
+        key = model.digest, options.version, options.alias, options.check, scope.get("appraise.caller")
         tail = self._tails.get(key)
         if tail is None:
             if len(self._tails) >= _MOST_TAILS:
@@ -244,6 +247,15 @@ class Recorder:
                 else:
                     future.set_exception(_refused(reason))
         self._unsettled.extendleft(reversed(earlier))
+
+
+def _arm(options: Options) -> str:
+    """What chose the model."""
+    if options.check:
+        return CHECK
+    if options.alias is None and options.version is not None:
+        return "version"
+    return options.alias or DEFAULT_ALIAS
 
 
 def _given(value: Any) -> Any:
