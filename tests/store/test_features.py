@@ -8,15 +8,8 @@ import pytest
 
 from appraise.errors import DataError, StoreError
 from appraise.store.database import Database
-from appraise.store.features import (
-    FeatureEvent,
-    advance_offset,
-    all_features,
-    copy_features,
-    latest_features,
-    next_offsets,
-    write_features,
-)
+from appraise.store.features import FeatureEvent, all_features, latest_features, pack_features, write_features
+from appraise.store.ingestion import ingest_features, next_offsets
 
 NOON = dt.datetime(2026, 11, 1, 12, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
@@ -95,18 +88,12 @@ def test_storing_again_changes_nothing_and_the_last_of_equal_times_wins(database
     assert _values(database) == {"MedInc": 3.0}
 
 
-def test_copied_events_are_stored_as_written_ones_with_ids_that_grow(database):
+def test_ids_are_of_version_7_and_grow(database):
     for turn in range(2):
-        with database.connect() as connection:
-            copy_features(connection, [_event(number, hours=number) for number in range(100 * turn, 100 * turn + 100)])
+        _write(database, *(_event(number, hours=number) for number in range(100 * turn, 100 * turn + 100)))
     with database.connect() as connection:
-        copy_features(connection, [_event(-1.0, hours=50), _event(-2.0, hours=50)])
-        rows = connection.exec_driver_sql(
-            "SELECT feature_id FROM user_features ORDER BY ingestion_timestamp"
-        ).fetchall()
-    assert _values(database, hours=50) == {"MedInc": -2.0}
-    assert _values(database, hours=199) == {"MedInc": 199.0}
-    ids = [uuid.UUID(str(identity)) for (identity,) in rows]
+        query = "SELECT feature_id FROM user_features ORDER BY ingestion_timestamp"
+        ids = [uuid.UUID(str(identity)) for (identity,) in connection.exec_driver_sql(query)]
     assert len(set(ids)) == 200
     assert {identity.version for identity in ids} == {7}
     assert {identity.variant for identity in ids} == {uuid.RFC_4122}
@@ -144,15 +131,15 @@ def test_what_cannot_be_stored_is_refused_whole(database, wrong, sentence):
 def test_offsets_move_with_what_was_written(database):
     def step(expected, following, *events):
         with database.connect() as connection:
-            write_features(connection, events)
-            advance_offset(connection, "ingest", "raw", 0, expected=expected, following=following)
+            ingest_features(connection, pack_features(events), "ingest", "raw", expected=expected, following=following)
 
-    step(None, 10, _event(1.0))
-    step(10, 20, _event(2.0, hours=1))
+    step({0: None, 1: None}, {0: 10, 1: 5}, _event(1.0))
+    step({0: 10, 1: 5}, {0: 20}, _event(2.0, hours=1))
     for ghost in (None, 10):
         with pytest.raises(StoreError, match="another worker of ingest has moved on in partition 0 of raw"):
-            step(ghost, 30, _event(9.0, hours=2))
+            step({0: ghost, 1: 5}, {0: 30, 1: 6}, _event(9.0, hours=2))
     assert _values(database, hours=9) == {"MedInc": 2.0}, "what the ghost wrote is not there"
+    step({1: 5}, {1: 6})
     with database.connect() as connection:
-        assert next_offsets(connection, "ingest", "raw") == {0: 20}
+        assert next_offsets(connection, "ingest", "raw") == {0: 20, 1: 6}
         assert next_offsets(connection, "other", "raw") == {}

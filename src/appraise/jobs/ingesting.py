@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -118,10 +119,10 @@ def event_check(spec: DatasetSpec | None) -> EventCheck:
         return check_event_time
     checker = RowChecker(spec)
 
-    def check(event: FeatureEvent) -> Problem | None:
+    def check(event: FeatureEvent, now: dt.datetime) -> Problem | None:
         refused = checker.problem_of(event.event_type, event.value)
         if refused is None:
-            return check_event_time(event)
+            return check_event_time(event, now)
         return Problem(0, event.event_type, refused, shown(event.value))
 
     return check

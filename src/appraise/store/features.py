@@ -7,20 +7,23 @@ from then on. Of two events of one user, feature and time the one written last c
 from __future__ import annotations
 
 import datetime as dt
-import json
 import math
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Annotated, Any, LiteralString
+
+import msgspec
 
 from appraise.datasets.constraints import shown
-from appraise.errors import DataError, StoreError
+from appraise.errors import DataError
 
 if TYPE_CHECKING:
     import psycopg
     from sqlalchemy import Connection
+
+    from appraise.store.arrays import Array
 
 #: What a feature may be.
 Value = float | int | bool | str
@@ -28,9 +31,10 @@ Value = float | int | bool | str
 _LONGEST_NAME = 200
 _LONGEST_TEXT = 10_000
 
+#: In one order, so that two writers cannot wait for each other.
 _WRITE: LiteralString = """
-INSERT INTO user_features (user_id, event_type, feature_value, ingestion_timestamp)
-SELECT * FROM unnest(%s::text[], %s::text[], %s::jsonb[], %s::timestamptz[])
+INSERT INTO user_features (feature_id, user_id, event_type, feature_value, ingestion_timestamp)
+SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::jsonb[], %s::timestamptz[]) ORDER BY 2, 3, 5
 ON CONFLICT (user_id, event_type, ingestion_timestamp) DO UPDATE SET feature_value = excluded.feature_value
 WHERE user_features.feature_value IS DISTINCT FROM excluded.feature_value
 """
@@ -63,37 +67,16 @@ WITH RECURSIVE names AS (
 SELECT event_type FROM names WHERE event_type IS NOT NULL
 """
 
-_INCOMING: LiteralString = """
-CREATE TEMPORARY TABLE IF NOT EXISTS incoming_features (
-    feature_id uuid, user_id text, event_type text, feature_value jsonb, ingestion_timestamp timestamptz
-) ON COMMIT DELETE ROWS
-"""
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
 
-_COPY: LiteralString = (
-    "COPY incoming_features (feature_id, user_id, event_type, feature_value, ingestion_timestamp) FROM STDIN"
-)
-
-#: In one order, so that two writers cannot wait for each other.
-_MERGE: LiteralString = """
-INSERT INTO user_features (feature_id, user_id, event_type, feature_value, ingestion_timestamp)
-SELECT feature_id, user_id, event_type, feature_value, ingestion_timestamp FROM incoming_features ORDER BY 2, 3, 5
-ON CONFLICT (user_id, event_type, ingestion_timestamp) DO UPDATE SET feature_value = excluded.feature_value
-WHERE user_features.feature_value IS DISTINCT FROM excluded.feature_value
-"""
-
-_BEGIN: LiteralString = """
-INSERT INTO stream_offsets (group_id, topic, partition, next_offset) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING
-"""
-
-_ADVANCE: LiteralString = """
-UPDATE stream_offsets SET next_offset = %s
-WHERE group_id = %s AND topic = %s AND partition = %s AND next_offset = %s
-"""
+_encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class FeatureEvent:
+class FeatureEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """A feature of a user had a value at a time.
+
+    Decoded from JSON it has names and texts that can be stored, but for NUL and halves of surrogate pairs.
 
     Attributes:
         user_id: whose it is.
@@ -102,10 +85,23 @@ class FeatureEvent:
         timestamp: since when, with its time zone.
     """
 
-    user_id: str
-    event_type: str
-    value: Value
+    user_id: Annotated[str, msgspec.Meta(min_length=1, max_length=_LONGEST_NAME)]
+    event_type: Annotated[str, msgspec.Meta(min_length=1, max_length=_LONGEST_NAME)]
+    value: float | int | bool | Annotated[str, msgspec.Meta(max_length=_LONGEST_TEXT)]
     timestamp: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRows:
+    """Events as the database takes them.
+
+    Attributes:
+        columns: of `user_features`.
+        count: how many rows.
+    """
+
+    columns: tuple[Array, ...]
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,44 +177,39 @@ def write_features(connection: Connection, events: Iterable[FeatureEvent]) -> in
     Raises:
         DataError: an event that cannot be stored; nothing of the rest is stored either.
     """
-    last = {(event.user_id, event.event_type, event.timestamp): event for event in map(check_event, events)}
-    if not last:
+    rows = pack_features([check_event(event) for event in events])
+    if not rows.count:
         return 0
-    # In one order, so that two writers cannot wait for each other.
-    rows = [last[key] for key in sorted(last)]
-    done = connection.exec_driver_sql(
-        _WRITE,
-        (
-            [event.user_id for event in rows],
-            [event.event_type for event in rows],
-            [json.dumps(event.value) for event in rows],
-            [event.timestamp for event in rows],
-        ),
-    )
-    return done.rowcount
+    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+    return insert_rows(driver, rows).rowcount
 
 
-def copy_features(connection: Connection, events: Sequence[FeatureEvent]) -> None:
-    """Store many events that were checked already, as `write_features` does, in a fraction of its time.
+def pack_features(events: Iterable[FeatureEvent]) -> FeatureRows:
+    """Make rows of events that were checked already.
 
     Args:
-        connection: of `Database.connect`.
-        events: each of which `check_event` has returned, in the order in which they came.
+        events: each of which `check_event` would return, in the order in which they came; of those with equal user,
+            feature and time the last counts.
     """
-    last = {(event.user_id, event.event_type, event.timestamp): event.value for event in events}
-    if not last:
-        return
-    first = _first_id()
-    lines = [
-        f"{first + number:032x}\t{_copied(user)}\t{_copied(kind)}\t{_copied_value(value)}\t{moment.isoformat()}\n"
-        for number, ((user, kind, moment), value) in enumerate(last.items())
-    ]
-    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
-    with driver.cursor() as cursor:
-        cursor.execute(_INCOMING)
-        with cursor.copy(_COPY) as copy:
-            copy.write("".join(lines))
-        cursor.execute(_MERGE)
+    from appraise.store.arrays import documents, moments, texts, uuids
+
+    last = {(one.user_id, one.event_type, (one.timestamp - _EPOCH) // _MICROSECOND): one.value for one in events}
+    users, kinds, times = zip(*last, strict=True) if last else ((), (), ())
+    values = documents(map(_encode, last.values()))
+    return FeatureRows((uuids(_first_id(), len(last)), texts(users), texts(kinds), values, moments(times)), len(last))
+
+
+def insert_rows(driver: psycopg.Connection[Any], rows: FeatureRows) -> psycopg.Cursor[Any]:
+    """Store rows in the connection's transaction; storing one again changes nothing.
+
+    Returns:
+        A cursor whose `rowcount` is how many values are new or changed.
+    """
+    from appraise.store.arrays import accept_arrays
+
+    cursor = driver.cursor()
+    accept_arrays(cursor)
+    return cursor.execute(_WRITE, rows.columns)
 
 
 def _first_id() -> int:
@@ -261,56 +252,6 @@ def all_features(connection: psycopg.Connection[Any], user_id: str, *, as_of: dt
     names = [name for (name,) in connection.execute(_ALL, {"user": user_id})]
     (found,) = latest_features(connection, [(user_id, names)], as_of=as_of)
     return found
-
-
-def next_offsets(connection: Connection, group: str, topic: str) -> dict[int, int]:
-    """The offset at which a group of stream workers goes on, by partition; absent where it has not begun."""
-    from sqlalchemy import select
-
-    from appraise.store.schema import stream_offsets as table
-
-    query = select(table.c.partition, table.c.next_offset).where(table.c.group_id == group, table.c.topic == topic)
-    return {row.partition: row.next_offset for row in connection.execute(query)}
-
-
-def advance_offset(
-    connection: Connection, group: str, topic: str, partition: int, *, expected: int | None, following: int
-) -> None:
-    """Move on in a partition, in the transaction that writes what was read from it.
-
-    Args:
-        connection: of `Database.connect`.
-        group, topic, partition: who reads what.
-        expected: where this worker believes the group to be; None where it has not begun.
-        following: the next offset to read.
-
-    Raises:
-        StoreError: another worker has moved on meanwhile; what this transaction wrote must not stand.
-    """
-    done = (
-        connection.exec_driver_sql(_BEGIN, (group, topic, partition, following))
-        if expected is None
-        else connection.exec_driver_sql(_ADVANCE, (following, group, topic, partition, expected))
-    )
-    if done.rowcount != 1:
-        raise StoreError(
-            f"another worker of {group} has moved on in partition {partition} of {topic}",
-            hint="this one starts again from where the database says",
-        )
-
-
-#: What COPY's text format gives a meaning of its own.
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-
-
-def _copied(text: str) -> str:
-    """A text as COPY reads it."""
-    return text if text.isalnum() else text.translate(_ESCAPES)
-
-
-def _copied_value(value: Value) -> str:
-    """A value as JSON, as COPY reads it."""
-    return repr(value) if type(value) is float else _copied(json.dumps(value))
 
 
 def _restored(value: Value) -> Value:

@@ -13,6 +13,7 @@ from appraise.jobs.ingesting import event_check
 from appraise.serving.streaming.ingesting import FeatureSink, check_event_time
 from appraise.serving.streaming.lives import WorkerLimits, ingesting_session
 from appraise.serving.streaming.tally import Tally
+from appraise.store.features import pack_features
 
 LIMITS = WorkerLimits(batch=200, session_seconds=6.0)
 
@@ -93,11 +94,11 @@ class _Dying(FeatureSink):
 
     dice = random.Random(3)  # noqa: S311
 
-    def write(self, events, following):
+    def write(self, rows, following):
         fate = self.dice.random()
         if fate < 0.3:
             raise StoreError("killed before the commit")
-        super().write(events, following)
+        super().write(rows, following)
         if fate < 0.6:
             raise StoreError("killed after the commit")
 
@@ -132,11 +133,11 @@ def test_a_worker_that_is_behind_the_database_writes_nothing(kafka, topics, data
     first.end()
     ghost = FeatureSink(database, topics.group("ingest"), topics.events)
     assert ghost.positions([0, 1]) == {0: 10, 1: 10}
-    ghost.write([], {0: 12})
+    ghost.write(pack_features([]), {0: 12})
     stale = FeatureSink(database, topics.group("ingest"), topics.events)
     stale._expected.update({0: 10})
     with pytest.raises(StoreError, match="another worker"):
-        stale.write([], {0: 11})
+        stale.write(pack_features([]), {0: 11})
     assert FeatureSink(database, topics.group("ingest"), topics.events).positions([0]) == {0: 12}
 
 
@@ -149,9 +150,9 @@ class _Away(FeatureSink):
         self._ask()
         return super().positions(partitions)
 
-    def write(self, events, following):
+    def write(self, rows, following):
         self._ask()
-        super().write(events, following)
+        super().write(rows, following)
 
     def _ask(self):
         if not self.back.is_set():

@@ -34,7 +34,8 @@ from appraise.serving.streaming.messages import decode_event, refused
 from appraise.serving.streaming.reading import Batch, Reader, place_of
 from appraise.serving.streaming.tally import Tally
 from appraise.store.database import Database
-from appraise.store.features import FeatureEvent, advance_offset, copy_features, next_offsets
+from appraise.store.features import FeatureEvent, FeatureRows, pack_features
+from appraise.store.ingestion import ingest_features, next_offsets
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message, Producer
@@ -49,8 +50,8 @@ _LONGEST_PAUSE_SECONDS = 5.0
 _LATEST_AHEAD = dt.timedelta(days=366)
 _EARLIEST = dt.datetime(1900, 1, 1, tzinfo=dt.UTC)
 
-#: What is wrong with an event beyond its form: a phrase for a field, or None.
-EventCheck = Callable[[FeatureEvent], Problem | None]
+#: What is wrong with an event beyond its form, at a moment: a phrase for a field, or None.
+EventCheck = Callable[[FeatureEvent, dt.datetime], Problem | None]
 
 
 @dataclass(slots=True)
@@ -79,25 +80,15 @@ class FeatureSink:
         self._expected.update({number: found.get(number) for number in partitions})
         return {number: found[number] for number in partitions if number in found}
 
-    def write(self, events: Sequence[FeatureEvent], following: dict[int, int]) -> None:
-        """Write events and the next offset of each partition, all or nothing.
+    def write(self, rows: FeatureRows, following: dict[int, int]) -> None:
+        """Write rows and the next offset of each partition, all or nothing.
 
         Raises:
             StoreUnavailableError: the database is away.
             StoreError: it refuses, or another worker has moved a partition on.
         """
         with self.database.connect() as connection:
-            copy_features(connection, events)
-            # In one order, so that two workers cannot wait for each other.
-            for number in sorted(following):
-                advance_offset(
-                    connection,
-                    self.group,
-                    self.topic,
-                    number,
-                    expected=self._expected.get(number),
-                    following=following[number],
-                )
+            ingest_features(connection, rows, self.group, self.topic, expected=self._expected, following=following)
         self._expected.update(following)
 
 
@@ -105,7 +96,8 @@ class _Checked(NamedTuple):
     """A batch whose dead letters are in Kafka, ready to be written."""
 
     batch: Batch
-    events: list[FeatureEvent]
+    rows: FeatureRows
+    stored: int
     dead_letters: int
     created_ms: list[int]
 
@@ -181,7 +173,7 @@ class IngestingSession:
             self._reader.displaced = True
             return done
         following = checked.batch.next_offsets()
-        self._writing = checked, self._thread.submit(self._sink.write, checked.events, following)
+        self._writing = checked, self._thread.submit(self._sink.write, checked.rows, following)
         return done
 
     def finish(self) -> None:
@@ -232,9 +224,7 @@ class IngestingSession:
         except StoreError:
             self._reader.displaced = True
             raise
-        self._tally.committed(
-            (("stored", len(checked.events)), ("dead_letter", checked.dead_letters)), checked.created_ms
-        )
+        self._tally.committed((("stored", checked.stored), ("dead_letter", checked.dead_letters)), checked.created_ms)
         self._tell_kafka(checked.batch)
         return True
 
@@ -258,11 +248,11 @@ class IngestingSession:
 
     def _checked(self, batch: Batch) -> _Checked:
         events: list[FeatureEvent] = []
-        dead = 0
+        dead, now = 0, dt.datetime.now(tz=dt.UTC)
         for message in batch.messages:
             try:
                 event = decode_event(message.value())
-                problem = self._check(event)
+                problem = self._check(event, now)
                 if problem is not None:
                     raise refused([problem])
             except MessageError as error:
@@ -272,7 +262,8 @@ class IngestingSession:
                 events.append(event)
         if dead:
             self._flush()
-        return _Checked(batch, events, dead, [message.timestamp()[1] for message in batch.messages])
+        created_ms = [message.timestamp()[1] for message in batch.messages]
+        return _Checked(batch, pack_features(events), len(events), dead, created_ms)
 
     def _refuse(self, message: Message, error: MessageError) -> None:
         headers: list[Header] = dead_letter_headers(message, error, stage="check")
@@ -310,10 +301,10 @@ class IngestingSession:
                 self._send(message, None, [*headers, left_out(size)])
 
 
-def check_event_time(event: FeatureEvent) -> Problem | None:
-    """What is wrong with the time of an event."""
+def check_event_time(event: FeatureEvent, now: dt.datetime) -> Problem | None:
+    """What is wrong with the time of an event, at a moment."""
     if event.timestamp < _EARLIEST:
         return Problem(0, "timestamp", f"must not lie before {_EARLIEST:%Y}", event.timestamp.isoformat())
-    if event.timestamp > dt.datetime.now(tz=dt.UTC) + _LATEST_AHEAD:
+    if event.timestamp > now + _LATEST_AHEAD:
         return Problem(0, "timestamp", "must not lie more than a year ahead", event.timestamp.isoformat())
     return None
