@@ -36,7 +36,7 @@ _LEAST_ROWS = 30
 _PLACE_EDGES = np.array([0.0, 0.5])
 
 #: By how much errors grow where rungs of the inputs begin.
-_INPUT_EDGES = np.array([0.02, 0.10, 0.30, 1.0])
+_INPUT_EDGES = np.array([0.02, 0.10, 0.30, 1.0, 3.0])
 
 #: Width of the bins of log distance in which estimates are held against the market's median.
 _BIN = 0.25
@@ -102,7 +102,7 @@ class Stress:
         whole = self._grown(np.arange(len(self.data.X)))
         masked = _joined([*self._masked(whole, near)])
         task.advance()
-        ordinary = [self.data.X[:, near], self.data.X_val[:, near]] if len(near) else []
+        ordinary = np.concatenate((self.data.X[:, near], self.data.X_val[:, near]))
         farthest, least_gap, checked, place = _place(ordinary, areas)
         base = max(float(np.abs(self.data.y_val - whole.predict(self.data.X_val)).mean()), 1e-12)
         weights = _weights(masked, base)
@@ -116,7 +116,8 @@ class Stress:
                 weights = np.where(areas.unknown.any(axis=0), np.maximum(weights, lost), weights)
             masked = _joined([masked, areas])
         lost_by = masked.unknown @ weights
-        missing = [np.isnan(part.table.values) for part in (self.train, self.validation)]
+        missing = np.isnan(np.concatenate((self.train.table.values, self.validation.table.values)))
+        usual = missing.mean(axis=0) >= _RARE
         return Support(
             near=near if placed else near[:0],
             farthest=farthest,
@@ -124,8 +125,8 @@ class Stress:
             checked=checked,
             place=place,
             weights=weights,
-            usual=np.any([part.mean(axis=0) >= _RARE for part in missing], axis=0),
-            most_missing=max(int(np.quantile(part.sum(axis=1), 1.0 - _RARE, method="higher")) for part in missing),
+            usual=usual,
+            most_missing=int(np.quantile(missing[:, usual].sum(axis=1), 1.0 - _RARE, method="higher")),
             inputs=Ladder.of(_INPUT_EDGES, lost_by, masked.scores, least=_LEAST_ROWS),
             least_known=_least_known(lost_by, masked),
             market=market_quantiles(np.concatenate((self.train.prices, self.validation.prices))),
@@ -229,24 +230,24 @@ def _joined(parts: list[_Stressed]) -> _Stressed:
     )
 
 
-def _place(ordinary: list[NDArray[np.float64]], areas: _Stressed | None) -> tuple[float, float, float, Ladder | None]:
+def _place(ordinary: NDArray[np.float64], areas: _Stressed | None) -> tuple[float, float, float, Ladder | None]:
     """Farthest distance and least gap that are ordinary, how far was checked, and the scores beyond.
 
     Args:
-        ordinary: of training and of calibration rows; what is ordinary in either set is.
+        ordinary: (n, 2) log distances of training and calibration rows, as of `_Stressed`.
         areas: rows of areas that were held out.
     """
-    placed = [near[~np.isnan(near).any(axis=1)] for near in ordinary]
-    placed = [near for near in placed if len(near)]
-    if areas is None or not placed:
-        return np.inf, -np.inf, np.inf, None
-    farthest = max(float(np.quantile(near[:, 0], 1.0 - _RARE)) for near in placed)
-    least_gap = min(float(np.quantile(near[:, 1] - near[:, 0], _RARE)) for near in placed)
+    nothing = (np.inf, -np.inf, np.inf, None)
+    ordinary = ordinary[~np.isnan(ordinary).any(axis=1)]
+    if areas is None or not ordinary.size:
+        return nothing
+    farthest = float(np.quantile(ordinary[:, 0], 1.0 - _RARE))
+    least_gap = float(np.quantile(ordinary[:, 1] - ordinary[:, 0], _RARE))
     known = areas.rows(~np.isnan(areas.near).any(axis=1))
     severity = place_severity(known.near, farthest, least_gap)
     ladder = Ladder.of(_PLACE_EDGES, severity, known.scores, least=_LEAST_ROWS)
     if ladder is None:
-        return np.inf, -np.inf, np.inf, None
+        return nothing
     return farthest, least_gap, _checked(known, farthest), ladder
 
 

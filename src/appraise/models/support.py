@@ -93,7 +93,7 @@ class Support:
         place: scores by severity of the place; None where they were too few.
         weights: (p,) by how much errors grew, as a share, when an input was unknown.
         usual: (p,) whether it is ordinary that the input is missing.
-        most_missing: how many inputs are missing in ordinary rows at most.
+        most_missing: how many of these are missing in an ordinary row at most.
         inputs: scores by the sum of weights of unknown inputs; None where they were too few.
         least_known: the sum from which estimates were no better than the market's median.
         market: ascending quantiles of known prices, in money.
@@ -131,7 +131,7 @@ class Support:
             outside: (n, p) values that are nothing like those seen in training.
         """
         missing = np.isnan(values)
-        many = missing.sum(axis=1) > self.most_missing
+        many = (missing & self.usual).sum(axis=1) > self.most_missing
         unknown: NDArray[np.bool_] = (missing & (many[:, None] | ~self.usual)) | outside
         return unknown
 

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
+from appraise.serving.estimates import Estimates, Grade, grade_of
 from appraise.serving.models import LoadedModel
-from appraise.serving.predictor import Estimates
 from appraise.serving.rowcodec import Row
 
 T = TypeVar("T")
@@ -35,6 +35,11 @@ class Answer(NamedTuple):
     upper: float
     confidence: float
     warnings: tuple[str, ...]
+
+    @property
+    def grade(self) -> Grade:
+        """What the confidence comes to."""
+        return grade_of(self.confidence)
 
 
 #: Is given a row's answer, or what valuing it met.

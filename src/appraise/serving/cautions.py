@@ -92,7 +92,9 @@ class Cautions:
             pipeline: the predictor's, whose pool knows the sales.
         """
         values = table.values[rows]
-        told = [range_warnings(row, self.ranges, self.vocabulary) for row in values]
+        told: list[tuple[str, ...]] = [()] * len(rows)
+        for k in np.flatnonzero(is_outside(values, self.ranges).any(axis=1)).tolist():
+            told[k] = range_warnings(values[k], self.ranges, self.vocabulary)
         place, inputs = np.zeros(len(rows)), np.zeros(len(rows))
         unusable = np.zeros(len(rows), np.bool_)
         support = self.support

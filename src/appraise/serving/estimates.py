@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -10,9 +12,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-#: What a confidence score comes to for a person who decides, with the least score of each but the last.
-Grade = Literal["high", "medium", "low", "none"]
-_GRADES: tuple[tuple[float, Grade], ...] = ((0.85, "high"), (0.70, "medium"))
+#: What a confidence score comes to for a person who decides.
+Grade = Literal["none", "low", "medium", "high"]
+GRADES: tuple[Grade, ...] = ("none", "low", "medium", "high")
+
+#: The least scores of all grades but the first. From 0.85 and 0.70 on are the bounds that a vendor of valuations
+#: publishes for scores of 1 - FSD (HouseCanary, "When generating an automated valuation for a property, how are
+#: Confidence Scores and forecast standard deviation values related?"); with a score of 0 nothing is claimed.
+_LEAST_SCORES = (math.ulp(0.0), 0.70, 0.85)
 
 #: Nominal level of the intervals of a request that asks for none.
 DEFAULT_LEVEL = 0.90
@@ -44,9 +51,14 @@ class Estimates:
         return np.maximum(1.0 - self.fsd, 0.0)
 
     @property
-    def grades(self) -> list[Grade]:
-        """The grade of each row."""
-        return [grade_of(score) for score in self.confidence.tolist()]
+    def grade_codes(self) -> NDArray[np.int64]:
+        """Positions in `GRADES` of what the scores come to, (n,)."""
+        return np.searchsorted(_LEAST_SCORES, self.confidence, side="right")
+
+    @property
+    def grades(self) -> tuple[Grade, ...]:
+        """What the scores come to, of each row."""
+        return tuple(GRADES[code] for code in self.grade_codes.tolist())
 
     def __len__(self) -> int:
         return len(self.estimate)
@@ -64,16 +76,8 @@ class Estimates:
 
 
 def grade_of(confidence: float) -> Grade:
-    """The grade of a confidence score.
-
-    `high` from 0.85 and `medium` from 0.70 on, the bounds that a vendor of valuations publishes for scores of 1 - FSD
-    (HouseCanary, "When generating an automated valuation for a property, how are Confidence Scores and forecast
-    standard deviation values related?"); `low` below; `none` where the score is 0: no estimate is claimed.
-    """
-    for least, grade in _GRADES:
-        if confidence >= least:
-            return grade
-    return "low" if confidence > 0.0 else "none"
+    """What one confidence score comes to."""
+    return GRADES[bisect_right(_LEAST_SCORES, confidence)]
 
 
 def joined(parts: Sequence[Estimates]) -> Estimates:

@@ -63,7 +63,7 @@ def unusual_rows(values, ranges, usual, most_missing, features, near, farthest, 
         values: (n, p) encoded inputs.
         ranges: (p, 2) of `training_ranges`.
         usual: (p,) whether it is ordinary that the input is missing.
-        most_missing: inputs that are missing in an ordinary row at most.
+        most_missing: how many of these are missing in an ordinary row at most.
         features: (n, q) what the model sees.
         near, farthest, least_gap: as of `Support`.
     """
@@ -76,7 +76,7 @@ def unusual_rows(values, ranges, usual, most_missing, features, near, farthest, 
             value = values[row, column]
             told |= (value < ranges[column, 0]) | (value > ranges[column, 1])
             if value != value:
-                missing += 1
+                missing += usual[column]
                 told |= not usual[column]
         told |= missing > most_missing
         if near.shape[0]:

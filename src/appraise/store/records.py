@@ -37,6 +37,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         prediction: the estimate, in the target's unit.
         prediction_interval: its interval.
         confidence_score: 1 - FSD.
+        confidence_grade: what the score comes to, None where it was not said.
         warnings: what the reader was told of it.
         input_features: the row as it was valued.
         processing_time_ms: how long it took.
@@ -59,6 +60,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     prediction: float
     prediction_interval: ServedInterval
     confidence_score: float
+    confidence_grade: str | None = None
     warnings: tuple[str, ...] = ()
     input_features: dict[str, Any] = {}
     processing_time_ms: float | None = None

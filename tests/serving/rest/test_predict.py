@@ -33,6 +33,7 @@ def test_an_estimate_comes_with_all_that_is_promised(server, row, predictor):
         "timestamp",
         "prediction_interval",
         "confidence_score",
+        "confidence_grade",
         "warnings",
         "input_features",
         "processing_time_ms",

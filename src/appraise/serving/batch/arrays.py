@@ -28,6 +28,18 @@ def repeated(text: str, count: int, known: NDArray[np.bool_] | None) -> pa.Array
     return pa.Array.from_buffers(pa.string(), count, buffers)
 
 
+def picked(places: NDArray[Any], codes: NDArray[np.int64], names: Sequence[str], count: int) -> pa.Array[Any]:
+    """A column of `count` rows with the text of its code in each of these places, null elsewhere."""
+    known = None
+    if len(places) < count:
+        known = np.zeros(count, np.bool_)
+        known[places] = True
+    wide = np.zeros(count, np.int64)
+    wide[places] = codes
+    indices = pa.Array.from_buffers(pa.int64(), count, [_bits(known), pa.py_buffer(wide.data)])
+    return texts(np.arange(len(names)), names, len(names)).take(indices)
+
+
 def texts(places: NDArray[Any], values: Sequence[str], count: int) -> pa.Array[Any]:
     """A column of `count` rows with these texts in these places, null elsewhere."""
     if not len(places):

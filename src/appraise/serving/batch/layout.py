@@ -26,6 +26,7 @@ _ADDED: dict[str, pa.DataType] = {
     "lower": pa.float64(),
     "upper": pa.float64(),
     "confidence": pa.float64(),
+    "confidence_grade": pa.string(),
     "warnings": pa.string(),
     "model_version": pa.string(),
     "error": pa.string(),

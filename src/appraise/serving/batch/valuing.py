@@ -18,9 +18,10 @@ from appraise.datasets.loading import canonical, typed_column
 from appraise.datasets.prepare import clean
 from appraise.datasets.rejects import Sifted
 from appraise.datasets.spec import DatasetSpec
-from appraise.serving.batch.arrays import numbers, repeated, texts
+from appraise.serving.batch.arrays import numbers, picked, repeated, texts
 from appraise.serving.batch.layout import Layout
 from appraise.serving.batch.reading import Unit
+from appraise.serving.estimates import GRADES
 from appraise.serving.predictor import Estimates, Predictor
 
 
@@ -84,6 +85,7 @@ class Valuer:
             spread(estimates.lower),
             spread(estimates.upper),
             spread(estimates.confidence),
+            picked(rows.position, estimates.grade_codes, GRADES, count),
             self._warnings(rows, estimates, count),
             repeated(self._version, count, known),
             texts(rows.rejected["position"].to_numpy(), rows.rejected["reason"].to_list(), count),

@@ -90,6 +90,7 @@ def prediction(model: LoadedModel) -> Json:
         timestamp=_TIMESTAMP,
         prediction_interval=messages.Interval(answer.lower, answer.upper, DEFAULT_LEVEL),
         confidence_score=answer.confidence,
+        confidence_grade=answer.grade,
         warnings=answer.warnings,
         input_features=dict(model.example),
         processing_time_ms=_MILLISECONDS,
@@ -102,7 +103,7 @@ def batch(model: LoadedModel) -> Json:
     """What the model answers of a batch of its example."""
     one = prediction(model)
     shared = {name: one[name] for name in ("model_name", "model_version", "currency", "price_unit", "timestamp")}
-    own = ("prediction", "prediction_id", "prediction_interval", "confidence_score", "warnings")
+    own = ("prediction", "prediction_id", "prediction_interval", "confidence_score", "confidence_grade", "warnings")
     return {
         "batch_id": _BATCH_ID,
         "batch_name": "example",

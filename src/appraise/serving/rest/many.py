@@ -148,6 +148,7 @@ def _results(
                 prediction_id=new_id(),
                 prediction_interval=messages.Interval(answer.lower, answer.upper, level),
                 confidence_score=answer.confidence,
+                confidence_grade=answer.grade,
                 warnings=answer.warnings if completed is None else (*answer.warnings, *completed.warnings),
                 **origins_of(completed),
             )

@@ -8,12 +8,24 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from appraise.serving.estimates import Grade
+
 Currency = Annotated[str | None, Meta(description="ISO 4217 code of all prices in the answer; null where unknown.")]
 PriceUnit = Annotated[
     float,
     Meta(
         gt=0,
         description="Units of the currency in 1 of every price in the answer: with 100000 and USD, 4.5 is 450,000 USD.",
+    ),
+]
+
+
+ConfidenceGrade = Annotated[
+    Grade,
+    Meta(
+        description="`high` from a score of 0.85, `medium` from 0.70, `low` below; `none` where the score is 0: the "
+        "home is too far from known sales, or too little of it is known, for the estimate to be used. `warnings` say "
+        "why."
     ),
 ]
 
@@ -73,7 +85,11 @@ class Prediction(msgspec.Struct, gc=False):
     confidence_score: Annotated[
         float, Meta(ge=0, le=1, description="1 - FSD: about 68% of sales lie within estimate x (1 +- FSD).")
     ]
-    warnings: Annotated[tuple[str, ...], Meta(description="Such as a value outside all that was seen in training.")]
+    confidence_grade: ConfidenceGrade
+    warnings: Annotated[
+        tuple[str, ...],
+        Meta(description="Such as a value outside all that was seen in training, or known sales too far away."),
+    ]
     input_features: dict[str, Any]
     processing_time_ms: float
     user_id: (
@@ -113,6 +129,7 @@ class Valued(msgspec.Struct, tag="valued", tag_field="status"):
     prediction_id: str
     prediction_interval: Interval
     confidence_score: float
+    confidence_grade: ConfidenceGrade
     warnings: tuple[str, ...]
     user_id: str | msgspec.UnsetType = msgspec.UNSET
     feature_sources: FeatureSources | msgspec.UnsetType = msgspec.UNSET

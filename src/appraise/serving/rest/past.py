@@ -144,6 +144,7 @@ def schemas() -> Json:
             "prediction": number,
             "prediction_interval": interval,
             "confidence_score": number,
+            "confidence_grade": {"enum": ["high", "medium", "low", "none"]},
             "warnings": {"type": "array", "items": text},
             "input_features": {"type": "object"},
             "transport": {"enum": ["rest", "batch", "kafka"]},

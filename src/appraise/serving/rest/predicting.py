@@ -110,6 +110,7 @@ class Predicting:
                 timestamp=now(),
                 prediction_interval=messages.Interval(answer.lower, answer.upper, options.level),
                 confidence_score=answer.confidence,
+                confidence_grade=answer.grade,
                 warnings=answer.warnings,
                 input_features=cast(Any, row),
                 processing_time_ms=round((time.perf_counter() - started) * 1e3, 3),

@@ -112,6 +112,7 @@ class Recorder:
                     one.prediction_interval.lower, one.prediction_interval.upper, one.prediction_interval.level
                 ),
                 confidence_score=one.confidence_score,
+                confidence_grade=one.confidence_grade,
                 warnings=one.warnings,
                 input_features=dict(rows[one.row]),
                 batch_id=batch.batch_id,
@@ -148,6 +149,7 @@ class Recorder:
                 prediction=one.estimate,
                 prediction_interval=ServedInterval(one.lower, one.upper, estimates.level),
                 confidence_score=one.confidence,
+                confidence_grade=one.grade,
                 warnings=one.warnings,
                 input_features=dict(row),
                 request_id=request_id,

@@ -14,6 +14,7 @@ from appraise.errors import AppraiseError, LogFullError, MessageError, UnknownMo
 from appraise.logs import get_logger
 from appraise.serving.batching import answers_of, value_rows
 from appraise.serving.columns import ColumnReader
+from appraise.serving.estimates import grade_of
 from appraise.serving.models import Lineup, LoadedModel
 from appraise.serving.predictor import DEFAULT_LEVEL, Estimates
 from appraise.serving.streaming.deadletters import Header, dead_letter_headers, headers_of, left_out
@@ -238,6 +239,7 @@ class Answerer:
             repeat(now),
             map(Interval, lower, upper, repeat(estimates.level)),
             confidence,
+            map(grade_of, confidence),
             warnings,
             [one.features for one in group],
             repeat(model.spec.currency),

@@ -11,6 +11,7 @@ import msgspec
 from appraise.datasets.constraints import PRESENT, shown
 from appraise.errors import DataError, MessageError, Problem
 from appraise.serving.decoding import UndecodableError, decode_object
+from appraise.serving.estimates import Grade
 from appraise.serving.predictor import DEFAULT_LEVEL
 from appraise.store.features import FeatureEvent, check_event
 
@@ -71,6 +72,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
         timestamp: when, ISO 8601 in UTC.
         prediction_interval: where the price lies.
         confidence_score: 1 - FSD.
+        confidence_grade: what the score comes to; `none` where the estimate should not be used.
         warnings: such as a value outside all that was seen in training.
         input_features: what was valued.
         currency: ISO 4217 code of the price, None where unknown.
@@ -86,6 +88,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     timestamp: str
     prediction_interval: Interval
     confidence_score: float
+    confidence_grade: Grade
     warnings: tuple[str, ...]
     input_features: dict[str, Any] | msgspec.Raw
     currency: str | None = None
