@@ -33,11 +33,13 @@ from serving_load import children
 from appraise.datasets.presets import find_spec
 from appraise.serving.models import example_row
 from appraise.store.database import Database, DatabaseOptions
+from appraise.store.leadership import is_loading
 from appraise.store.loader import Loader
 from appraise.store.verify import verify
 
 _ALLOWED_SECONDS = 0.1
 _START_SECONDS = 60.0
+_LOADER_SECONDS = 120.0
 
 
 def main() -> None:
@@ -197,6 +199,15 @@ def _start(folder: Path, mode: str, port: int) -> subprocess.Popen[bytes]:
     sys.exit(f"the service did not start:\n{(folder / 'serve.log').read_text()[-2000:]}")
 
 
+def _await_loaders(spool: Path) -> None:
+    """Wait for loaders whose service was killed: they load what is left before they end."""
+    deadline = time.monotonic() + _LOADER_SECONDS
+    while is_loading(spool):
+        if time.monotonic() > deadline:
+            sys.exit(f"a loader of {spool} has not ended within {_LOADER_SECONDS:g} s")
+        time.sleep(0.1)
+
+
 def _counted(
     folder: Path,
     database: Database,
@@ -206,6 +217,7 @@ def _counted(
     outage: float,
 ) -> Outcome:
     spool = folder / "home" / "log"
+    _await_loaders(spool)
     loader = Loader(spool, database)
     loader.load()
     loader.close()

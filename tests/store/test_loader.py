@@ -3,6 +3,7 @@
 import json
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -18,6 +19,7 @@ from appraise.store.logplan import LogPlan
 from appraise.store.predictions import find_in_database, find_in_spool, latest
 from appraise.store.records import record_bytes
 from appraise.store.segments import SpoolFolder
+from appraise.store.verify import verify
 
 
 def _rows(database, query="SELECT * FROM predictions ORDER BY segment, position"):
@@ -74,6 +76,41 @@ def test_loading_goes_on_where_it_was(tmp_path, database, served):
     assert _count(database) == 30
     (segment,) = _rows(database, "SELECT * FROM log_segments")
     assert segment["sealed_frames"] == segment["frames"] == 31
+
+
+def test_a_loader_that_was_overtaken_does_not_take_back_how_far_it_is(tmp_path, database, served):
+    # Two load one spool where the lock of its folder does not reach, as over two machines.
+    log = PredictionLog(LogPlan(tmp_path))
+    with closing(Loader(tmp_path, database)) as slow, closing(Loader(tmp_path, database)) as quick:
+        for start, loader, loaded in ((0, slow, 10), (10, quick, 10), (20, slow, 10), (30, quick, 10)):
+            log.append_all(served(start + number) for number in range(10))
+            log.flush()
+            assert loader.load() == loaded
+    log.close()
+    assert _count(database) == 40
+    assert _count(database, "log_unlisted") == 0
+
+
+def test_two_loaders_at_once_load_each_record_once(tmp_path, database, served, write_log):
+    write_log(tmp_path, [served(number) for number in range(3000)])
+    stop = threading.Event()
+    findings = []
+
+    def watch():
+        while not stop.is_set():
+            findings.extend(verify(tmp_path, database).findings)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    loaders = [Loader(tmp_path, database, behind=True) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        loaded = list(pool.map(Loader.load, loaders))
+    stop.set()
+    watcher.join()
+    for loader in loaders:
+        loader.close()
+    assert sum(loaded) == _count(database) == 3000
+    assert findings == []
 
 
 def test_a_second_copy_of_a_prediction_is_kept_aside(tmp_path, database, served, write_log):

@@ -22,7 +22,7 @@ from appraise.store.insertion import insert
 from appraise.store.leadership import LoaderStatus, leadership, read_status, write_status
 from appraise.store.parts import Part, part_of
 from appraise.store.priority import Courtesy, stand_back, take_a_share
-from appraise.store.progress import Progress, advance, begin, remembered
+from appraise.store.progress import Progress, advance, begin, remembered, still_at
 from appraise.store.segments import Segment, SpoolFolder
 
 if TYPE_CHECKING:
@@ -190,7 +190,10 @@ class Loader:
             part = self._read(segment, progress)
             if part is None:
                 return self._close_abandoned(segment)
-            self._write(segment, progress, part)
+            if not self._write(segment, progress, part):
+                # Another loader has been at it: what was remembered here would take it back to where it was.
+                del self._progress[segment.id]
+                return True
         self._progress[segment.id] = part.progress
         self._loaded += len(part.records)
         return part.progress.sealed is None
@@ -222,14 +225,18 @@ class Loader:
             _log.error("part of the prediction log is damaged and set aside", bytes=end - start, kept=str(kept))
         return part
 
-    def _write(self, segment: Segment, progress: Progress, part: Part) -> None:
+    def _write(self, segment: Segment, progress: Progress, part: Part) -> bool:
+        """Write the next part of a segment; False, and nothing, where the database is not that far or further."""
         connection = self._opened()
         with connection.transaction():
             if progress.bytes == 0:
                 begin(connection, segment, part.header)
+            if not still_at(connection, segment.id, progress):
+                return False
             if part.records:
                 insert(connection, segment.id, part.records)
             advance(connection, segment.id, part.progress, sum(end - start for start, end in part.damaged))
+        return True
 
     def _retire(self, segment: Segment, seal: Seal) -> None:
         """Remove a segment that has been in the database for long enough."""

@@ -37,6 +37,14 @@ def remembered(connection: psycopg.Connection[Any], segment: str) -> Progress:
     return Progress(size, Link(frames, bytes(last_hash)), sealed)
 
 
+def still_at(connection: psycopg.Connection[Any], segment: str, progress: Progress) -> bool:
+    """Whether a segment is as far as that still; it stays so until the transaction ends."""
+    row = connection.execute(
+        "SELECT loaded_bytes FROM log_segments WHERE segment = %s FOR UPDATE", (segment,)
+    ).fetchone()
+    return row is not None and row[0] == progress.bytes
+
+
 def begin(connection: psycopg.Connection[Any], segment: Segment, header: Frame | None) -> None:
     """Make the row of a segment that is loaded for the first time."""
     text, log = "", ""
