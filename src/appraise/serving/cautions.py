@@ -15,6 +15,8 @@ from appraise.models.support import Support
 from appraise.serving.ranges import far_ranges, is_outside, range_warnings, unusual_rows
 
 _NONE_NEAR = np.empty(0, np.int64)
+_NO_NUMBER = np.empty(0)
+_NO_FLAG = np.empty(0, np.bool_)
 
 #: Names of inputs in one sentence; of more it says how many.
 _MOST_NAMED = 5
@@ -28,18 +30,20 @@ class Cautioned:
 
     Attributes:
         rows: (k,) where they are.
-        place, inputs: (k,) severities, at most 0 where ordinary.
-        unheard: (k, p) values that are nothing like those seen; what the model makes of them says nothing.
-        unusable: (k,) whether the estimate is no better than knowing nothing of the home.
-        warnings: of each row.
+        warnings: of each.
+        strained: (s,) where the rows are whose intervals are widened.
+        place, inputs: (s,) their severities, at most 0 where ordinary.
+        unheard: (s, p) values that are nothing like those seen; what the model makes of them says nothing.
+        unusable: (s,) whether the estimate is no better than knowing nothing of the home.
     """
 
     rows: NDArray[np.int64]
+    warnings: tuple[tuple[str, ...], ...]
+    strained: NDArray[np.int64]
     place: NDArray[np.float64]
     inputs: NDArray[np.float64]
     unheard: NDArray[np.bool_]
     unusable: NDArray[np.bool_]
-    warnings: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,18 +99,18 @@ class Cautions:
         told: list[tuple[str, ...]] = [()] * len(rows)
         for k in np.flatnonzero(is_outside(values, self.ranges).any(axis=1)).tolist():
             told[k] = range_warnings(values[k], self.ranges, self.vocabulary)
-        place, inputs = np.zeros(len(rows)), np.zeros(len(rows))
-        unusable = np.zeros(len(rows), np.bool_)
         support = self.support
         if support is None:
-            return Cautioned(rows, place, inputs, np.zeros(values.shape, np.bool_), unusable, tuple(told))
+            return Cautioned(rows, tuple(told), _NONE_NEAR, _NO_NUMBER, _NO_NUMBER, values[:0] > 0, _NO_FLAG)
         place = support.severity_of_place(features[rows])
         beyond = support.is_beyond(features[rows])
         unheard = is_outside(values, self._far)
         unknown = support.unknown(values, unheard)
-        inputs = unknown @ support.weights
+        # Not a matrix product, whose last bit depends on how many rows there are.
+        inputs = (unknown * support.weights).sum(axis=1)
         useless = inputs > support.least_known
-        for k in np.flatnonzero((place > 0) | (inputs > support.first_loss)).tolist():
+        strained = (place > 0) | (inputs > support.first_loss)
+        for k in np.flatnonzero(strained).tolist():
             sentences = list(told[k])
             if place[k] > 0:
                 nearest = table.rows(slice(int(rows[k]), int(rows[k]) + 1))
@@ -114,7 +118,15 @@ class Cautions:
             if inputs[k] > support.first_loss:
                 sentences.append(self._of_inputs(unknown[k], useless=bool(useless[k])))
             told[k] = tuple(sentences)
-        return Cautioned(rows, place, inputs, unheard, beyond | useless, tuple(told))
+        return Cautioned(
+            rows,
+            tuple(told),
+            rows[strained],
+            place[strained],
+            inputs[strained],
+            unheard[strained],
+            (beyond | useless)[strained],
+        )
 
     def _of_place(self, row: Table, pipeline: FeaturePipeline, *, beyond: bool) -> str:
         support, comparables = self.support, pipeline.comparables_

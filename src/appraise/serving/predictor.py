@@ -217,24 +217,23 @@ class Predictor:
             estimate, lower, upper, fsd = estimates_of(centre, half, half_fsd, self.scale == "log", floor)
             return Estimates(estimate, lower, upper, level, fsd, ((),) * len(table))
         cautioned = self._cautions.of(unusual, table, features, self.pipeline)
-        spread = self._spread_without(cautioned, table, spread)
-        self._widen(half, spread, level, cautioned)
-        self._widen(half_fsd, spread, FSD_LEVEL, cautioned)
+        if self.support is not None and len(cautioned.strained):
+            spread = self._spread_without(cautioned, table, spread)
+            for halves, of in ((half, level), (half_fsd, FSD_LEVEL)):
+                quantiles = self.support.quantiles(of, cautioned.place, cautioned.inputs)
+                wide = spread[cautioned.strained] * quantiles
+                halves[cautioned.strained] = np.maximum(halves[cautioned.strained], wide)
         estimate, lower, upper, fsd = estimates_of(centre, half, half_fsd, self.scale == "log", floor)
-        self._claim_nothing(lower, upper, fsd, level, unusual[cautioned.unusable])
+        unusable = cautioned.strained[cautioned.unusable]
+        if self.support is not None and len(unusable):
+            # Of such a home no more is known than what homes cost.
+            low, high = self.support.typical_range(level)
+            lower[unusable], upper[unusable] = np.minimum(lower[unusable], low), np.maximum(upper[unusable], high)
+            fsd[unusable] = np.maximum(fsd[unusable], 1.0)
         warnings: list[tuple[str, ...]] = [()] * len(table)
         for row, told in zip(unusual.tolist(), cautioned.warnings, strict=True):
             warnings[row] = told
         return Estimates(estimate, lower, upper, level, fsd, tuple(warnings))
-
-    def _widen(
-        self, half: NDArray[np.float64], spread: NDArray[np.float64], level: float, cautioned: Cautioned
-    ) -> None:
-        """Make half widths (n,) on the model's scale at least as large as what rows like the cautioned ones showed."""
-        if self.support is not None:
-            rows = cautioned.rows
-            quantiles = self.support.quantiles(level, cautioned.place, cautioned.inputs)
-            half[rows] = np.maximum(half[rows], spread[rows] * quantiles)
 
     def _spread_without(self, cautioned: Cautioned, table: Table, spread: NDArray[np.float64]) -> NDArray[np.float64]:
         """The scale (n,) of errors, where a value is nothing like those seen at least what it is without the value.
@@ -242,29 +241,14 @@ class Predictor:
         Trees take such a value for the greatest or least that they know, and are as sure of it.
         """
         chosen = cautioned.unheard.any(axis=1)
-        if self.support is None or not chosen.any():
+        if not chosen.any():
             return spread
-        rows = cautioned.rows[chosen]
+        rows = cautioned.strained[chosen]
         values = np.where(cautioned.unheard[chosen], self.vocabulary.nothing(), table.values[rows])
         features = self.pipeline.transform(Table(table.names, values))
         wider = spread.copy()
         wider[rows] = np.maximum(spread[rows], self.intervals.scale(features, self.model.predict(features)))
         return wider
-
-    def _claim_nothing(
-        self,
-        lower: NDArray[np.float64],
-        upper: NDArray[np.float64],
-        fsd: NDArray[np.float64],
-        level: float,
-        rows: NDArray[np.int64],
-    ) -> None:
-        """Give rows that nothing is known of intervals that hold what homes cost, and no confidence."""
-        if self.support is None or not len(rows):
-            return
-        low, high = self.support.typical_range(level)
-        lower[rows], upper[rows] = np.minimum(lower[rows], low), np.maximum(upper[rows], high)
-        fsd[rows] = np.maximum(fsd[rows], 1.0)
 
     def dated(self, table: Table) -> Table:
         """The table with today's date where a row has none."""
