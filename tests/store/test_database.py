@@ -103,6 +103,19 @@ def test_a_database_or_user_that_is_not_there_is_named(opened, place):
         opened(f"postgresql://nobody@/appraise?host={place}").ping()
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_cannot_hold_every_text_is_refused(opened, database, place, encoding):
+    with database.dedicated(autocommit=True) as connection:
+        connection.execute(
+            f"CREATE DATABASE old_{encoding} ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
+        )
+    old = opened(f"postgresql://appraise@/old_{encoding.lower()}?host={place}")
+    for asked in (old.check, lambda: old.upgrade(actor="tests")):
+        with pytest.raises(StoreError, match=f"keeps its texts in {encoding}") as caught:
+            asked()
+        assert "UTF8" in caught.value.hint
+
+
 @pytest.mark.parametrize("wrong", ["postgresql://u@h:port/db", "postgresql//u", "postgresql://u@h:1:2/db"])
 def test_an_address_that_is_none_is_a_wrong_setting(opened, wrong):
     with pytest.raises(SettingsError, match="APPRAISE_DATABASE_URL is not an address"):

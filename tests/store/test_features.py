@@ -66,6 +66,23 @@ def test_values_come_back_as_they_went_in(database):
     assert {name: type(value) for name, value in found.items()} == {name: type(one) for name, one in values.items()}
 
 
+def test_times_and_texts_are_kept_to_the_last_digit(database):
+    zone = dt.timezone(dt.timedelta(hours=5, minutes=45))
+    moments = [
+        dt.datetime(1900, 1, 1, tzinfo=dt.UTC),
+        dt.datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=dt.UTC),
+        dt.datetime(2000, 1, 1, 0, 0, 0, 1, tzinfo=dt.UTC),
+        dt.datetime(2026, 2, 28, 23, 59, 59, 123_456, tzinfo=zone),
+        dt.datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=dt.UTC),
+    ]
+    users = ["user\t1", "back\\slash", '"{quoted, NULL}"', "\\N", "\U0001f3e0" * 200]
+    _write(database, *(FeatureEvent(user, "a\nb", user, when) for user, when in zip(users, moments, strict=True)))
+    with database.dedicated() as connection:
+        found = [all_features(connection, user, as_of=moments[-1]).values["a\nb"] for user in users]
+    assert [one.value for one in found] == users
+    assert [one.timestamp for one in found] == moments
+
+
 def test_each_user_of_one_question_gets_its_own(database):
     _write(database, _event(1.0), _event(2.0, user="user2"), _event(7, user="user2", name="HouseAge"))
     wanted = [("user2", ["HouseAge", "MedInc"]), ("user1", ["MedInc", "HouseAge"]), ("user3", ["MedInc"])]

@@ -6,11 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from appraise.errors import SettingsError
+from appraise.errors import SettingsError, StoreError
 from appraise.store import cluster
 from appraise.store.faults import require_driver
 
 if TYPE_CHECKING:
+    import psycopg
+
     from appraise.store.database import DatabaseOptions
 
 
@@ -34,6 +36,8 @@ def connection_arguments(options: DatabaseOptions, place: Path | None) -> dict[s
     common = {
         "application_name": "appraise",
         "connect_timeout": max(2, round(options.connect_timeout)),
+        # Rows are made of UTF-8 whatever the database keeps.
+        "client_encoding": "UTF8",
         "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds} -c timezone=UTC",
         # A network that went away is noticed within seconds, not hours.
         "keepalives_idle": 10,
@@ -44,6 +48,20 @@ def connection_arguments(options: DatabaseOptions, place: Path | None) -> dict[s
     if options.url is None:
         return {**common, "host": str(place), "user": cluster.USER, "dbname": cluster.DATABASE}
     return {**common, **_parsed(options.url)}
+
+
+def check_encoding(connection: psycopg.Connection[Any], address: str) -> None:
+    """Refuse a database that cannot hold every text.
+
+    Raises:
+        StoreError: its encoding is not UTF-8.
+    """
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise StoreError(
+            f"the database {address} keeps its texts in {encoding}, which has no place for some of them",
+            hint="give one that was made with ENCODING 'UTF8'",
+        )
 
 
 def _parsed(url: str) -> dict[str, str]:

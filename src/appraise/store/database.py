@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from appraise.errors import StoreError, StoreUnavailableError
 from appraise.store import embedded, wheel
-from appraise.store.conninfo import address_of, connection_arguments
+from appraise.store.conninfo import address_of, check_encoding, connection_arguments
 from appraise.store.faults import driver_errors, explained, store_errors
 from appraise.store.standing import DatabaseStatus, PsqlCall
 
@@ -185,15 +185,16 @@ class Database:
         )
 
     def check(self) -> None:
-        """Refuse a database whose tables are not those that this version knows.
+        """Refuse a database whose tables are not those that this version knows, or that cannot hold every text.
 
         Raises:
-            StoreRevisionError: they are older, newer or missing.
-            StoreUnavailableError, StoreError: it does not answer.
+            StoreRevisionError: its tables are older, newer or missing.
+            StoreUnavailableError, StoreError: it does not answer, or its encoding is not UTF-8.
         """
         from appraise.store.revisions import check_revision, current_revision
 
         with self._beside() as connection:
+            check_encoding(connection, self.address)
             check_revision(current_revision(connection), self.address)
 
     def upgrade(self, *, actor: str) -> tuple[str | None, str]:
@@ -215,6 +216,7 @@ class Database:
         if self._server is not None:
             self._place = self._server.open(wake=True)
         with self._beside() as connection:
+            check_encoding(connection, self.address)
             known = current_revision(connection)
         if known == newest_revision():
             return known, known
@@ -236,7 +238,9 @@ class Database:
             self._place = self._server.open()
         told = connection_arguments(self.options, self._place)
         password = told.get("password")
-        arguments = {name: value for name, value in told.items() if name not in ("options", "password")}
+        arguments = {
+            name: value for name, value in told.items() if name not in ("client_encoding", "options", "password")
+        }
         conninfo = psycopg.conninfo.make_conninfo("", **arguments)
         return PsqlCall((str(wheel.psql()), conninfo), {} if password is None else {"PGPASSWORD": password})
 
