@@ -107,8 +107,8 @@ class Background:
             return found
         try:
             return msgspec.json.decode(self._record.read_bytes(), type=Running)
-        except (FileNotFoundError, msgspec.DecodeError):
-            # Whoever wrote half of it did not start anything either.
+        except (OSError, msgspec.DecodeError):
+            # What cannot be read is not needed: a start says what is wrong with the folder.
             return None
 
     def note(self, last: Running | None) -> None:

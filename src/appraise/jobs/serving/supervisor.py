@@ -7,10 +7,12 @@ import os
 import shutil
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from types import FrameType
 
 from appraise import logs
@@ -26,24 +28,35 @@ _log = logs.get_logger(__name__)
 #: A worker that ends sooner than this after its start was not able to work.
 _SOON_SECONDS = 5.0
 _MOST_FALSE_STARTS = 3
+#: By which time workers take requests, each of which loads every model, on however busy a machine.
+_START_SECONDS = 300.0
+#: In which time the system ends a process that is killed.
+_KILL_SECONDS = 5.0
 
 
 class Supervisor:
     """Starts workers, starts those that end anew, and ends them together."""
+
+    #: Where the workers meet, for as long as it runs.
+    _folder: Path
 
     def __init__(self, plan: ServePlan, listener: socket.socket, url: str, announce: Callable[[Serving], None]) -> None:
         self._plan = plan
         self._listener = listener
         self._url = url
         self._announce = announce
-        self._folder = plan.home / "run" / f"serve-{os.getpid()}"
         self._workers: dict[int, SpawnProcess] = {}
         self._started: dict[int, float] = {}
         self._false_starts = 0
         self._ending = False
 
     def run(self) -> None:
-        """Serve until a signal."""
+        """Serve until a signal.
+
+        Raises:
+            UnknownModelError, RegistryError, BundleError: there is no model to serve.
+            RegistryError: workers do not get ready, or end again and again.
+        """
         source = RegistrySource(self._plan.registry)
         names = self._plan.names
         versions = source.remembered(names)
@@ -54,7 +67,10 @@ class Supervisor:
             if not versions:
                 raise UnknownModelError("no model is registered", hint="train one first: appraise train bayside")
         default = default_of(dict.fromkeys(known.name for known in versions), names, self._plan.default)
-        self._folder.mkdir(parents=True)
+        folders = self._plan.home / "run"
+        folders.mkdir(parents=True, exist_ok=True)
+        # Not called by the process alone: in containers all have one number, and what was killed leaves its folder.
+        self._folder = Path(tempfile.mkdtemp(prefix=f"serve-{os.getpid()}-", dir=folders))
         before = {sig: signal.signal(sig, self._end) for sig in (signal.SIGINT, signal.SIGTERM)}
         try:
             Crew(self._folder).publish(versions)
@@ -82,7 +98,12 @@ class Supervisor:
         self._started[index] = time.monotonic()
 
     def _await_workers(self) -> None:
+        deadline = time.monotonic() + _START_SECONDS
         while len(list(self._folder.glob("worker-*.json"))) < self._plan.workers and not self._ending:
+            if time.monotonic() > deadline:
+                raise RegistryError(
+                    f"the workers are not ready after {_START_SECONDS:.0f} s", hint="see in the log what they wait for"
+                )
             if wait([worker.sentinel for worker in self._workers.values()], timeout=0.05):
                 raise RegistryError("a worker could not start", hint="its reason is in the log above")
 
@@ -111,4 +132,4 @@ class Supervisor:
             worker.join(max(0.0, deadline - time.monotonic()))
             if worker.is_alive():
                 worker.kill()
-                worker.join()
+                worker.join(_KILL_SECONDS)
