@@ -194,7 +194,8 @@ class Predicting:
             raise Refusal(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
                 "the request does not say which model is meant, and several are served",
-                hint=f"use /models/NAME/predict or ?model=NAME; served are {', '.join(lineup.known)}",
+                hint=f"use /models/NAME/... or ?model=NAME, or serve with --default NAME; served are "
+                f"{', '.join(lineup.known)}",
             )
         if name is not None and options.model not in (None, name):
             raise Refusal(
