@@ -52,6 +52,18 @@ def own_home(trained: Path, tmp_path: Path) -> Path:
     return _copied(trained, tmp_path / "home")
 
 
+@pytest.fixture
+def asking_home(own_home: Path) -> Path:
+    """The same with nothing in its cache, so that a service asks the registry before it takes requests.
+
+    From a cache it would take requests at once and ask beside them, and might or might not find what a test registers
+    meanwhile.
+    """
+    for index in (own_home / "cache").rglob("index.json"):
+        index.unlink()
+    return own_home
+
+
 @pytest.fixture(scope="session")
 def row() -> dict[str, float]:
     """A home that the model values without a warning."""

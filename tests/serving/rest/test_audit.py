@@ -21,16 +21,16 @@ def trail(database_url, tmp_path):
 
 
 def test_a_new_champion_is_named_with_its_versions_and_a_reload_without_one_is_not(
-    serve, own_home, register, trail, database_url
+    serve, asking_home, register, trail, database_url
 ):
-    server = serve(own_home, "--workers", "2", APPRAISE_DATABASE_URL=database_url)
+    server = serve(asking_home, "--workers", "2", APPRAISE_DATABASE_URL=database_url)
     assert server.post("/model/reload", timeout=60).json()["changed"] == []
-    register(own_home, "1.1.0", promote=True)
-    register(own_home, "3.0.0", name="again", promote=True)
+    register(asking_home, "1.1.0", promote=True)
+    register(asking_home, "3.0.0", name="again", promote=True)
     assert server.post("/model/reload", timeout=60).json()["changed"] == ["again", "california"]
     assert server.post("/model/reload", timeout=60).json()["changed"] == []
     # A challenger answers nobody who does not ask for it.
-    register(own_home, "1.2.0", promote=False)
+    register(asking_home, "1.2.0", promote=False)
     assert server.post("/model/reload", timeout=60).json()["changed"] == []
     assert server.end() == 0
     assert trail() == [

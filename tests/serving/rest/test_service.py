@@ -117,10 +117,10 @@ def _dearer(predictor: Predictor) -> Predictor:
     return dataclasses.replace(predictor, intervals=wider)
 
 
-def test_models_are_swapped_while_requests_are_answered(serve, own_home, row, register):
-    server = serve(own_home, "--workers", "2")
+def test_models_are_swapped_while_requests_are_answered(serve, asking_home, row, register):
+    server = serve(asking_home, "--workers", "2")
     first = server.post("/predict", json=row).json()["prediction_interval"]
-    register(own_home, "1.1.0", promote=True, change=_dearer)
+    register(asking_home, "1.1.0", promote=True, change=_dearer)
     answers, stop = [], threading.Event()
 
     def ask() -> None:
@@ -167,17 +167,58 @@ def test_models_are_swapped_while_requests_are_answered(serve, own_home, row, re
     assert server.end() == 0
 
 
-def test_a_model_that_was_replaced_by_garbage_is_refused_and_the_old_one_goes_on(serve, own_home, row, register):
+def test_what_a_killed_service_of_the_same_number_left_is_in_nobodys_way(own_home, database_url):
+    # In a container the service has the same process number each time.
+    left = 'mkdir -p "$1/run/serve-$$" && echo \'{}\' > "$1/run/serve-$$/worker-1.json"'
+    serve = 'exec "$0" -m appraise --home "$1" serve --port 0 --workers 2 --json'
+    command = ["sh", "-c", f"{left} && {serve}", sys.executable, str(own_home)]
+    environment = {**os.environ, "APPRAISE_DATABASE_URL": database_url}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=own_home.parent) as process:
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if line == "}\n":
+                break
+        process.terminate()
+        assert process.wait(60) == 0
+    assert json.loads("".join(said))["workers"] == 2
+    assert [folder.name for folder in (own_home / "run").glob("serve-*")] == [f"serve-{process.pid}"]
+
+
+def test_with_several_models_and_no_default_the_answer_names_them_and_how_to_choose(serve, own_home, row, register):
+    register(own_home, "3.0.0", name="again", promote=True)
     server = serve(own_home)
+    server.post("/model/reload", timeout=60)
+    assert server.get("/").json()["models"] == {"again": "3.0.0", "california": "1.0.0"}
+    for refused in (
+        server.post("/predict", json=row),
+        server.post("/predict/batch", json={"rows": [row]}),
+        server.get("/model/info"),
+    ):
+        assert refused.status_code == 422
+        assert refused.json()["detail"] == "the request does not say which model is meant, and several are served"
+        assert refused.json()["hint"] == (
+            "use /models/NAME/... or ?model=NAME, or serve with --default NAME; served are again, california"
+        )
+    for path in ("/predict?model=again", "/models/again/predict"):
+        assert server.post(path, json=row).json()["model_name"] == "again"
+    assert server.end() == 0
+    server = serve(own_home, "--default", "california")
+    assert server.post("/predict", json=row).json()["model_name"] == "california"
+
+
+def test_a_model_that_was_replaced_by_garbage_is_refused_and_the_old_one_goes_on(serve, asking_home, row, register):
+    server = serve(asking_home)
     before = server.post("/predict", json=row).json()["prediction"]
-    register(own_home, "1.1.0", promote=True)
-    with sqlite3.connect(own_home / "mlflow.db") as store:
+    register(asking_home, "1.1.0", promote=True)
+    with sqlite3.connect(asking_home / "mlflow.db") as store:
         (source,) = store.execute("select storage_location from model_versions order by version desc").fetchone()
     store.close()
     garbage = np.random.default_rng(0).bytes(5000)
     for file in Path(source.removeprefix("file://")).glob("model*"):
         file.write_bytes(garbage)
-    for folder in (own_home / "cache" / "models").rglob("model.*"):
+    for folder in (asking_home / "cache" / "models").rglob("model.*"):
         folder.write_bytes(garbage)
     response = server.post("/model/reload")
     assert response.status_code == 503
@@ -189,7 +230,7 @@ def test_a_model_that_was_replaced_by_garbage_is_refused_and_the_old_one_goes_on
     assert named.status_code in (404, 503)
     assert named.headers["content-type"] == "application/problem+json"
     # What is on the disk is not read again by a model that answers; the next start asks the registry.
-    for file in (own_home / "cache" / "models").rglob("*"):
+    for file in (asking_home / "cache" / "models").rglob("*"):
         if file.is_file():
             file.write_bytes(garbage)
     assert server.post("/predict", json=row).json()["prediction"] == before

@@ -60,8 +60,8 @@ def test_a_damaged_copy_is_made_anew(place):
         assert place.file.read() == (key,)
 
 
-def test_services_of_two_machines_share_keys(place, own_home, home, start, row, register):
-    first, second = (start(one, APPRAISE_DATABASE_URL=place.database.options.url) for one in (own_home, home))
+def test_services_of_two_machines_share_keys(place, asking_home, home, start, row, register):
+    first, second = (start(one, APPRAISE_DATABASE_URL=place.database.options.url) for one in (asking_home, home))
     try:
         assert first.post("/predict", json=row).status_code == 200, "nobody made a key yet"
         _, secret = _create(place)
@@ -69,7 +69,7 @@ def test_services_of_two_machines_share_keys(place, own_home, home, start, row, 
         for server in (first, second):
             until(lambda server=server: server.post("/predict", json=row).status_code == 401)
             assert server.post("/predict", json=row, headers=headers).status_code == 200
-        register(own_home, "1.1.0", promote=True)
+        register(asking_home, "1.1.0", promote=True)
         assert first.post("/model/reload", headers=headers).status_code == 200
         until(lambda: ("web", "model.reloaded", "california") in _audit(place))
         # The database goes away: what was known goes on, for a service that starts anew too.
@@ -77,7 +77,7 @@ def test_services_of_two_machines_share_keys(place, own_home, home, start, row, 
             name = connection.execute("SELECT current_database()").fetchone()[0]
         _allow(place, name, allowed=False)
         assert first.end() == 0
-        first = start(own_home, APPRAISE_DATABASE_URL=place.database.options.url)
+        first = start(asking_home, APPRAISE_DATABASE_URL=place.database.options.url)
         assert first.post("/predict", json=row).status_code == 401
         assert first.post("/predict", json=row, headers=headers).status_code == 200
         _allow(place, name, allowed=True)
