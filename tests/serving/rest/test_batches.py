@@ -3,12 +3,11 @@
 import csv
 import os
 import signal
-import threading
-import time
 
 import pyarrow.parquet
 import pytest
 from sqlalchemy import create_engine, text
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -24,13 +23,11 @@ def inputs(tmp_path, row):
 
 
 def until_over(server, batch_id: str, seconds: float = 90.0) -> dict:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    def over() -> dict | None:
         order = server.get(f"/batches/{batch_id}").json()
-        if order["state"] in ("done", "failed"):
-            return order
-        threading.Event().wait(0.1)
-    raise AssertionError(f"the run did not end: {order}")
+        return order if order["state"] in ("done", "failed") else None
+
+    return until(over, seconds)
 
 
 def test_a_run_is_ordered_carried_out_and_recorded(serve, own_home, inputs, database_url):

@@ -2,23 +2,15 @@
 
 import os
 import signal
-import threading
-import time
 from pathlib import Path
 
-
-def _until(holds, seconds=60.0):
-    deadline, pause = time.monotonic() + seconds, threading.Event()
-    while not (found := holds()):
-        assert time.monotonic() < deadline, "it did not come about in time"
-        pause.wait(0.05)
-    return found
+from tests.waiting import until
 
 
 def _loaded(server, row):
     """Value a home, and wait until the database has it."""
     name = server.post("/predict", json=row).json()["prediction_id"]
-    _until(lambda: server.get(f"/predictions/{name}").json()["log"]["place"] == "database")
+    until(lambda: server.get(f"/predictions/{name}").json()["log"]["place"] == "database")
 
 
 def _postmaster(home: Path) -> int:
