@@ -404,9 +404,7 @@ def test_a_barrage_leaves_memory_flat_and_a_healthy_client_unhurt(server, row):
     assert {status for status, _ in seen} == {200}
     times = sorted(seconds for _, seconds in seen)
     assert times[len(times) // 2] < 0.1
-    assert times[95 * len(times) // 100] < 1.0
-    # The machine itself may stand still for a moment; nothing waits until some other client is given up.
-    assert times[-1] < 10.0
+    assert times[-1] < 2.0
 
 
 def test_more_work_than_the_server_takes_is_refused_at_once(serve, own_home, row):

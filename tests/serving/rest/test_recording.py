@@ -192,10 +192,6 @@ def test_while_the_disk_takes_nothing_estimates_are_refused_and_later_given_agai
     assert checked.records["spool"] == float(given[0].split()[-1]) - told
 
 
-#: By so much the thread that writes may be late where the processor is full: records gather for 50 ms.
-_LATE_SECONDS = 0.8
-
-
 def _ask(url, row, answers, stop):
     """Ask until told to stop; a service that is away is asked again."""
     with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
@@ -219,7 +215,6 @@ def test_two_kills_lose_nothing_that_was_answered_but_what_the_mode_allows(recor
             asked = [clients.submit(_ask, server.url, row, answers, stop) for _ in range(4)]
             try:
                 until(lambda began=began: len(answers) > began + 100)
-                until(lambda began=began: answers[-1][0] - answers[began][0] > 3 * _LATE_SECONDS)
                 killed = time.monotonic()
                 os.kill(server.process.pid, signal.SIGKILL)
                 server.process.wait(60)
@@ -242,4 +237,4 @@ def test_two_kills_lose_nothing_that_was_answered_but_what_the_mode_allows(recor
     if mode == "sync":
         assert lost == []
     else:
-        assert all(any(killed - _LATE_SECONDS <= moment <= ended for killed, ended in lives) for moment in lost)
+        assert all(any(killed - 0.1 <= moment <= ended for killed, ended in lives) for moment in lost)
