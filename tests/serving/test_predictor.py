@@ -13,38 +13,16 @@ import numpy as np
 import polars as pl
 import pytest
 from tests.serving.bundles import save
+from tests.serving.fits import fit
 
 import appraise
 from appraise.datasets.frames import input_columns, prices
-from appraise.datasets.presets import find_spec
 from appraise.datasets.simulate import simulate_table
 from appraise.errors import BundleError, RowError
-from appraise.jobs import fitting
-from appraise.jobs.fitted import FitOptions
-from appraise.jobs.fitting import Fitting
-from appraise.jobs.progress import SilentProgress
-from appraise.models import intervals
 from appraise.models.catalogue import model_state
 from appraise.models.level import MarketLevel
 from appraise.serving.predictor import Estimates, Predictor
 from appraise.serving.threads import use_threads
-
-QUICK = {"catboost": {"iterations": 60, "learning_rate": 0.2, "depth": 4}}
-
-
-def fit(name: str, frame: pl.DataFrame, *, train: int, validation: int, **options: Any) -> Predictor:
-    """A small model of the first rows of a frame."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting, "candidate_kinds", lambda _quality, _rows: (("catboost",), ()))
-        for module, constant in (
-            (fitting, "_SCALE_TRIAL_ITERATIONS"),
-            (fitting, "_OUT_OF_FOLD_ITERATIONS"),
-            (intervals, "_SCALE_ITERATIONS"),
-        ):
-            patch.setattr(module, constant, 40)
-        rest = frame[train : train + validation]
-        fit_options = FitOptions(parameters=QUICK, row_budget_us=1e9, **options)
-        return Fitting(find_spec(name), frame[:train], rest, fit_options, SilentProgress()).run().predictor
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +273,11 @@ def test_intervals_are_wider_once_no_sale_was_heard_of_for_long(bayside, newer):
         bayside.predict(rows_of(bayside, on_day(newer[:50], last + dt.timedelta(days=days)))) for days in (30, 31)
     )
     shares = (stale.upper / stale.lower) / (fresh.upper / fresh.lower)
-    assert (shares > 1).all()
+    # A home without sales around has an interval that is wider than staleness would make it.
+    ordinary = np.array([not any("known sale" in entry for entry in entries) for entries in stale.warnings])
+    assert ordinary.mean() > 0.9
+    assert (shares[ordinary] > 1).all()
+    assert (shares >= 1).all()
 
 
 # Bundles

@@ -102,7 +102,7 @@ class Stress:
         whole = self._grown(np.arange(len(self.data.X)))
         masked = _joined([*self._masked(whole, near)])
         task.advance()
-        ordinary = np.concatenate((self.data.X[:, near], self.data.X_val[:, near]))
+        ordinary = np.concatenate((self.data.X[self._settled()][:, near], self.data.X_val[:, near]))
         farthest, least_gap, checked, place = _place(ordinary, areas)
         base = max(float(np.abs(self.data.y_val - whole.predict(self.data.X_val)).mean()), 1e-12)
         weights = _weights(masked, base)
@@ -136,6 +136,14 @@ class Stress:
         names = self.pipeline.output_names_
         return np.array([names.index(name) for name in _NEAR if name in names], np.int64)
 
+    def _settled(self) -> NDArray[np.bool_]:
+        """Which training rows know many sales: all of undated data, of dated data the later half."""
+        if self.spec.sale_date is None:
+            return np.ones(len(self.train), np.bool_)
+        days = self.train.table.column(self.spec.sale_date.name)
+        settled: NDArray[np.bool_] = days >= np.nanmedian(days)
+        return settled
+
     def _grown(self, rows: NDArray[np.int64]) -> TreeModel:
         model = CatBoost(self.parameters)
         model.grow(self.data, self.data.X[rows], self.data.y[rows], iterations=self.iterations)
@@ -143,10 +151,10 @@ class Stress:
 
     def _areas(self, near: NDArray[np.int64], task: Task) -> _Stressed | None:
         """Training rows valued without the sales of their area; None where there are no areas."""
-        folds = self._folds()
+        folds, settled = self._folds(), self._settled()
         parts = []
         for fold in range(FOLDS):
-            inside, outside = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
+            inside, outside = np.flatnonzero((folds == fold) & settled), np.flatnonzero(folds != fold)
             if len(inside) and len(outside) >= _LEAST_ROWS:
                 parts.append(self._area(inside, outside, near))
             task.advance()
@@ -246,6 +254,10 @@ def _place(ordinary: NDArray[np.float64], areas: _Stressed | None) -> tuple[floa
     known = areas.rows(~np.isnan(areas.near).any(axis=1))
     severity = place_severity(known.near, farthest, least_gap)
     ladder = Ladder.of(_PLACE_EDGES, severity, known.scores, least=_LEAST_ROWS)
+    if ladder is None:
+        # In few rows hardly any lies beyond the ordinary: the most remote stand for those that would.
+        remote = np.argsort(-severity, kind="stable")[:_LEAST_ROWS]
+        ladder = Ladder.of(_PLACE_EDGES[:1], np.ones(len(remote)), known.scores[remote], least=_LEAST_ROWS)
     if ladder is None:
         return nothing
     return farthest, least_gap, _checked(known, farthest), ladder

@@ -15,8 +15,6 @@ from appraise.models.support import Support
 from appraise.serving.ranges import far_ranges, is_outside, range_warnings, unusual_rows
 
 _NONE_NEAR = np.empty(0, np.int64)
-_NO_NUMBER = np.empty(0)
-_NO_FLAG = np.empty(0, np.bool_)
 
 #: Names of inputs in one sentence; of more it says how many.
 _MOST_NAMED = 5
@@ -25,25 +23,23 @@ _UNUSABLE = "do not use this estimate"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cautioned:
-    """What is to be said of k rows that are no ordinary ones.
+class Strained:
+    """The rows whose intervals are widened.
 
     Attributes:
         rows: (k,) where they are.
-        warnings: of each.
-        strained: (s,) where the rows are whose intervals are widened.
-        place, inputs: (s,) their severities, at most 0 where ordinary.
-        unheard: (s, p) values that are nothing like those seen; what the model makes of them says nothing.
-        unusable: (s,) whether the estimate is no better than knowing nothing of the home.
+        place, inputs: (k,) how far their place and their inputs are beyond the ordinary, at most 0 where they are not.
+        unheard: (k, p) values that are nothing like those seen; what the model makes of them says nothing.
+        unusable: (k,) whether the estimate is no better than knowing nothing of the home.
+        reasons: of each row, in words.
     """
 
     rows: NDArray[np.int64]
-    warnings: tuple[tuple[str, ...], ...]
-    strained: NDArray[np.int64]
     place: NDArray[np.float64]
     inputs: NDArray[np.float64]
     unheard: NDArray[np.bool_]
     unusable: NDArray[np.bool_]
+    reasons: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,53 +76,61 @@ class Cautions:
         object.__setattr__(self, "_limits", limits)
         object.__setattr__(self, "_near", near)
 
-    def find(self, values: NDArray[np.float64], features: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Which of n rows are no ordinary ones; for each of the others nothing more has to be asked."""
-        rows: NDArray[np.int64] = unusual_rows(values, self.ranges, *self._limits, features, *self._near)
-        return rows
+    def find(
+        self, values: NDArray[np.float64], features: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of n rows those with a value outside its range, and those that may be strained; of others nothing is said."""
+        ranges = self.ranges
+        found: tuple[NDArray[np.int64], NDArray[np.int64]] = unusual_rows(
+            values, ranges, self._far, *self._limits, features, *self._near
+        )
+        return found
 
-    def of(
+    def warnings(
+        self, values: NDArray[np.float64], outside: NDArray[np.int64], strained: Strained | None
+    ) -> tuple[tuple[str, ...], ...]:
+        """What a reader should know of each of n rows."""
+        told: list[tuple[str, ...]] = [()] * len(values)
+        for row in outside.tolist():
+            told[row] = range_warnings(values[row], self.ranges, self.vocabulary)
+        if strained is not None:
+            for row, reasons in zip(strained.rows.tolist(), strained.reasons, strict=True):
+                told[row] += reasons
+        return tuple(told)
+
+    def strained(
         self, rows: NDArray[np.int64], table: Table, features: NDArray[np.float64], pipeline: FeaturePipeline
-    ) -> Cautioned:
-        """What is to be said of those rows.
+    ) -> Strained | None:
+        """Which of those rows are strained, and how; None where none is, or it was never measured.
 
         Args:
             rows: (k,) as found.
             table, features: all n rows.
             pipeline: the predictor's, whose pool knows the sales.
         """
-        values = table.values[rows]
-        told: list[tuple[str, ...]] = [()] * len(rows)
-        for k in np.flatnonzero(is_outside(values, self.ranges).any(axis=1)).tolist():
-            told[k] = range_warnings(values[k], self.ranges, self.vocabulary)
         support = self.support
-        if support is None:
-            return Cautioned(rows, tuple(told), _NONE_NEAR, _NO_NUMBER, _NO_NUMBER, values[:0] > 0, _NO_FLAG)
-        place = support.severity_of_place(features[rows])
-        beyond = support.is_beyond(features[rows])
+        if support is None or not len(rows):
+            return None
+        values = table.values[rows]
         unheard = is_outside(values, self._far)
         unknown = support.unknown(values, unheard)
+        place = support.severity_of_place(features[rows])
         # Not a matrix product, whose last bit depends on how many rows there are.
         inputs = (unknown * support.weights).sum(axis=1)
-        useless = inputs > support.least_known
-        strained = (place > 0) | (inputs > support.first_loss)
-        for k in np.flatnonzero(strained).tolist():
-            sentences = list(told[k])
+        kept = (place > 0) | (inputs > support.first_loss)
+        if not kept.any():
+            return None
+        rows, place, inputs, unheard, unknown = rows[kept], place[kept], inputs[kept], unheard[kept], unknown[kept]
+        beyond, useless = support.is_beyond(features[rows]), inputs > support.least_known
+        reasons: list[tuple[str, ...]] = []
+        for k, row in enumerate(rows.tolist()):
+            sentences = []
             if place[k] > 0:
-                nearest = table.rows(slice(int(rows[k]), int(rows[k]) + 1))
-                sentences.append(self._of_place(nearest, pipeline, beyond=bool(beyond[k])))
+                sentences.append(self._of_place(table.rows(slice(row, row + 1)), pipeline, beyond=bool(beyond[k])))
             if inputs[k] > support.first_loss:
                 sentences.append(self._of_inputs(unknown[k], useless=bool(useless[k])))
-            told[k] = tuple(sentences)
-        return Cautioned(
-            rows,
-            tuple(told),
-            rows[strained],
-            place[strained],
-            inputs[strained],
-            unheard[strained],
-            (beyond | useless)[strained],
-        )
+            reasons.append(tuple(sentences))
+        return Strained(rows, place, inputs, unheard, beyond | useless, tuple(reasons))
 
     def _of_place(self, row: Table, pipeline: FeaturePipeline, *, beyond: bool) -> str:
         support, comparables = self.support, pipeline.comparables_
@@ -138,11 +142,10 @@ class Cautions:
         distance, day = found
         of = "" if np.isnan(day) else f", of {date_of(day)}"
         nearest = f"the nearest known sale is {_kilometres(distance)} away{of}"
-        if beyond and distance <= comparables.kilometres(support.checked) and not np.isnan(day):
-            return f"{nearest}: what is known of the place is older than estimates were checked for; {_UNUSABLE}"
         if beyond:
             checked = _kilometres(comparables.kilometres(support.checked))
-            return f"{nearest}; estimates were checked up to {checked} from comparable sales: {_UNUSABLE}"
+            recent = "" if np.isnan(day) else "recent "
+            return f"{nearest}; estimates were checked where eight {recent}sales lay within {checked}: {_UNUSABLE}"
         return f"{nearest}, with too few others around: the interval is as wide as errors in areas without sales were"
 
     def _of_inputs(self, unknown: NDArray[np.bool_], *, useless: bool) -> str:

@@ -27,7 +27,7 @@ from appraise.models.level import MarketLevel
 from appraise.models.support import Support
 from appraise.registry.bundle import read_bundle
 from appraise.registry.manifest import Manifest
-from appraise.serving.cautions import Cautioned, Cautions
+from appraise.serving.cautions import Cautions, Strained
 from appraise.serving.estimates import DEFAULT_LEVEL, Estimates, joined
 from appraise.serving.rows import RowChecker
 from appraise.serving.sales import Comparable, shown_sales
@@ -212,39 +212,47 @@ class Predictor:
         half = spread * self.intervals.quantiles(level, stale)
         half_fsd = spread * self.intervals.quantiles(FSD_LEVEL, stale)
         floor = 0.0 if self.spec.objective == "relative" else -np.inf
-        unusual = self._cautions.find(table.values, features)
-        if not len(unusual):
-            estimate, lower, upper, fsd = estimates_of(centre, half, half_fsd, self.scale == "log", floor)
-            return Estimates(estimate, lower, upper, level, fsd, ((),) * len(table))
-        cautioned = self._cautions.of(unusual, table, features, self.pipeline)
-        if self.support is not None and len(cautioned.strained):
-            spread = self._spread_without(cautioned, table, spread)
-            for halves, of in ((half, level), (half_fsd, FSD_LEVEL)):
-                quantiles = self.support.quantiles(of, cautioned.place, cautioned.inputs)
-                wide = spread[cautioned.strained] * quantiles
-                halves[cautioned.strained] = np.maximum(halves[cautioned.strained], wide)
+        outside, unusual = self._cautions.find(table.values, features)
+        strained = self._cautions.strained(unusual, table, features, self.pipeline)
+        if strained is not None:
+            self._widen(strained, table, spread, (half, half_fsd), (level, FSD_LEVEL))
         estimate, lower, upper, fsd = estimates_of(centre, half, half_fsd, self.scale == "log", floor)
-        unusable = cautioned.strained[cautioned.unusable]
-        if self.support is not None and len(unusable):
+        if self.support is not None and strained is not None and strained.unusable.any():
             # Of such a home no more is known than what homes cost.
+            rows = strained.rows[strained.unusable]
             low, high = self.support.typical_range(level)
-            lower[unusable], upper[unusable] = np.minimum(lower[unusable], low), np.maximum(upper[unusable], high)
-            fsd[unusable] = np.maximum(fsd[unusable], 1.0)
-        warnings: list[tuple[str, ...]] = [()] * len(table)
-        for row, told in zip(unusual.tolist(), cautioned.warnings, strict=True):
-            warnings[row] = told
-        return Estimates(estimate, lower, upper, level, fsd, tuple(warnings))
+            lower[rows], upper[rows] = np.minimum(lower[rows], low), np.maximum(upper[rows], high)
+            fsd[rows] = np.maximum(fsd[rows], 1.0)
+        plain = strained is None and not len(outside)
+        warnings = ((),) * len(table) if plain else self._cautions.warnings(table.values, outside, strained)
+        return Estimates(estimate, lower, upper, level, fsd, warnings)
 
-    def _spread_without(self, cautioned: Cautioned, table: Table, spread: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _widen(
+        self,
+        strained: Strained,
+        table: Table,
+        spread: NDArray[np.float64],
+        halves: Sequence[NDArray[np.float64]],
+        levels: Sequence[float],
+    ) -> None:
+        """Make half widths (n,) on the model's scale, one array a level, at least what strained rows' errors were."""
+        assert self.support is not None  # noqa: S101  without it no row is strained
+        rows = strained.rows
+        wide = self._spread_without(strained, table, spread)[rows]
+        for half, level in zip(halves, levels, strict=True):
+            quantiles = self.support.quantiles(level, strained.place, strained.inputs)
+            half[rows] = np.maximum(half[rows], wide * quantiles)
+
+    def _spread_without(self, strained: Strained, table: Table, spread: NDArray[np.float64]) -> NDArray[np.float64]:
         """The scale (n,) of errors, where a value is nothing like those seen at least what it is without the value.
 
         Trees take such a value for the greatest or least that they know, and are as sure of it.
         """
-        chosen = cautioned.unheard.any(axis=1)
+        chosen = strained.unheard.any(axis=1)
         if not chosen.any():
             return spread
-        rows = cautioned.strained[chosen]
-        values = np.where(cautioned.unheard[chosen], self.vocabulary.nothing(), table.values[rows])
+        rows = strained.rows[chosen]
+        values = np.where(strained.unheard[chosen], self.vocabulary.nothing(), table.values[rows])
         features = self.pipeline.transform(Table(table.names, values))
         wider = spread.copy()
         wider[rows] = np.maximum(spread[rows], self.intervals.scale(features, self.model.predict(features)))

@@ -56,36 +56,41 @@ def range_warnings(values: NDArray[np.float64], ranges: NDArray[np.float64], voc
 
 
 @njit(cache=True, nogil=True)
-def unusual_rows(values, ranges, usual, most_missing, features, near, farthest, least_gap):  # type: ignore[no-untyped-def]
-    """The rows of which something is to be said: a value outside its range, inputs missing, or no sales around.
+def unusual_rows(values, ranges, far, usual, most_missing, features, near, farthest, least_gap):  # type: ignore[no-untyped-def]
+    """The rows with a value outside its range, and the rows that may be no ordinary ones for what is known of them.
 
     Args:
         values: (n, p) encoded inputs.
         ranges: (p, 2) of `training_ranges`.
+        far: (p, 2) of `far_ranges`.
         usual: (p,) whether it is ordinary that the input is missing.
         most_missing: how many of these are missing in an ordinary row at most.
         features: (n, q) what the model sees.
         near, farthest, least_gap: as of `Support`.
     """
-    rows = np.empty(values.shape[0], np.int64)
-    count = 0
+    outside = np.empty(values.shape[0], np.int64)
+    unusual = np.empty(values.shape[0], np.int64)
+    told = asked = 0
     for row in range(values.shape[0]):
-        told = False
+        beyond = strange = False
         missing = 0
         for column in range(values.shape[1]):
             value = values[row, column]
-            told |= (value < ranges[column, 0]) | (value > ranges[column, 1])
-            if value != value:
+            if (value < ranges[column, 0]) | (value > ranges[column, 1]):
+                beyond = True
+                strange |= (value < far[column, 0]) | (value > far[column, 1])
+            elif value != value:
                 missing += usual[column]
-                told |= not usual[column]
-        told |= missing > most_missing
+                strange |= not usual[column]
+        strange |= missing > most_missing
         if near.shape[0]:
             eighth, thirtieth = features[row, near[0]], features[row, near[1]]
             # Written so that the distances of a row without any known sale, which are NaN, are told of too.
-            told |= not ((eighth <= farthest) & (thirtieth - eighth >= least_gap))
-        rows[count] = row
-        count += told
-    return rows[:count]
+            strange |= not ((eighth <= farthest) & (thirtieth - eighth >= least_gap))
+        outside[told] = unusual[asked] = row
+        told += beyond
+        asked += strange
+    return outside[:told], unusual[:asked]
 
 
 def _warning(position: int, value: float, ranges: NDArray[np.float64], vocabulary: Vocabulary) -> str:
