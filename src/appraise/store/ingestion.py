@@ -41,7 +41,7 @@ def ingest_features(
     expected: Mapping[int, int | None],
     following: Mapping[int, int],
 ) -> None:
-    """Write rows and move on in the partitions that they came from, with one answer of the database to wait for.
+    """Write rows, and move on in the partitions that they came from.
 
     Args:
         connection: of `Database.connect`.
@@ -54,10 +54,10 @@ def ingest_features(
         StoreError: another worker has moved on meanwhile; what this transaction wrote must not stand.
     """
     driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+    if rows.count:
+        insert_rows(driver, rows)
+    # All partitions with one answer to wait for, and in one order, so that two workers cannot wait for each other.
     with driver.pipeline():
-        if rows.count:
-            insert_rows(driver, rows)
-        # In one order, so that two workers cannot wait for each other.
         moved = [
             (number, _advance(driver, group, topic, number, expected.get(number), following[number]))
             for number in sorted(following)
