@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -49,6 +50,14 @@ def _ended(pid: int) -> bool:
         return True
 
 
+def _is_free(port: int) -> bool:
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return True
+    except OSError:
+        return False
+
+
 def _spooled(home: Path) -> list[bytes]:
     """The records of the log, once two are in it."""
 
@@ -75,6 +84,11 @@ def test_the_service_goes_on_in_the_background_until_it_is_ended(appraise, own_h
     answer = _pasted(shown.stdout)
     assert answer.status_code == 200
     assert answer.json()["model_version"] == "1.0.0"
+    price = answer.json()["prediction"] * answer.json()["price_unit"]
+    said = re.search(r"It valued a home at ([\d,]+) USD \(90% interval: [\d,]+ to [\d,]+\)\.", shown.stdout)
+    assert said is not None, shown.stdout
+    assert float(said[1].replace(",", "")) == pytest.approx(price, rel=1e-3)
+    assert said[1].endswith("00")
     # Its own request is no estimate of anybody's home; the one that it shows is.
     kept = [json.loads(record) for record in _spooled(own_home)]
     assert [one["arm"] for one in kept] == ["check", "champion"]
@@ -148,7 +162,8 @@ def test_what_a_service_was_given_outlives_its_crash_and_a_start_that_fails_but_
     given = {"model": ["california"], "port": port, "workers": 2}
     first = _up(appraise, "--model", "california", "--port", str(port), "--workers", "2")
     os.kill(first["pid"], signal.SIGKILL)
-    until(lambda: _ended(first["pid"]))
+    # Its workers end when they notice.
+    until(lambda: _ended(first["pid"]) and _is_free(port))
     # A home whose log is a file cannot be served from, which only the start itself finds out.
     (own_home / "log").rename(own_home / "log-aside")
     (own_home / "log").write_text("")
