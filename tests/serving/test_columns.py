@@ -28,7 +28,7 @@ VALUES = st.one_of(
 def _read(spec, rows):
     """As a worker reads them; NaN and infinity are no JSON, but Python writes them."""
     texts = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
-    return ColumnReader(spec).read([msgspec.Raw(text) for text in texts], [text.count(b'"') for text in texts])
+    return ColumnReader(spec).read([msgspec.Raw(text) for text in texts])
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -142,6 +142,18 @@ def test_a_queue_is_full_by_its_bytes_too(tmp_path):
     log.close()
 
 
+def test_of_many_records_as_many_are_taken_as_there_is_room_for(tmp_path):
+    records = [record_bytes(served(number)) for number in range(25)]
+    log = PredictionLog(LogPlan(tmp_path, queue=10, queue_bytes=len(records[0]) * 8, commit_seconds=5.0))
+    assert log.append_many([]) == 0
+    assert 8 <= log.append_many(records) <= 10
+    with pytest.raises(LogFullError):
+        log.append_many(records)
+    taken = log.state().taken
+    log.close()
+    assert bodies_of(tmp_path) == records[:taken]
+
+
 def _die_writing(folder: str, records: int) -> None:
     log = PredictionLog(LogPlan(Path(folder)))
     log.append_all(served(number) for number in range(records))

@@ -7,6 +7,7 @@ most are; whatever it does not take, for good or ill, is left to a closer look.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import compress
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from appraise.datasets.spec import Column, DatasetSpec
 from appraise.features.vocabulary import Values
-from appraise.serving.rowcodec import TEXTS, may_be_missing, row_type
+from appraise.serving.rowcodec import TEXTS, Row, may_be_missing, row_type
 from appraise.serving.rows import OPERATORS, is_date
 
 
@@ -39,41 +40,55 @@ class ColumnReader:
         )
         # Two around each name, two around each text.
         self._quotes = sum(4 if column.kind in TEXTS else 2 for column in self._columns)
-        self._decoder = msgspec.json.Decoder(row_type(spec))
+        row = row_type(spec)
+        self._row = msgspec.json.Decoder(row)
+        self._rows = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
 
-    def read(self, rows: Sequence[msgspec.Raw], quotes: Sequence[int]) -> tuple[list[int], dict[str, Values]]:
+    def read(self, rows: Sequence[msgspec.Raw]) -> tuple[list[int], dict[str, Values]]:
         """Read rows, and see that nothing is wrong with them.
 
         Args:
-            rows: JSON objects without escapes.
-            quotes: how many quotation marks each has: a key that is there twice has more than belong to what came out.
+            rows: JSON values without escapes, each of them whole: they were read as such.
 
         Returns:
             The positions of the rows that were accepted, in their order, and these rows as columns, as
             `Vocabulary.encode` takes them.
         """
-        decode, values_of = self._decoder.decode, msgspec.structs.astuple
-        places: list[int] = []
-        found: list[tuple[Any, ...]] = []
-        for place, row in enumerate(rows if self._simple else ()):
-            try:
-                found.append(values_of(decode(row)))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                continue
-            places.append(place)
-        if not found:
+        if not self._simple or not rows:
             return [], {}
-        left = np.array(quotes)[places] - self._quotes
+        text = b",".join(rows)
+        try:
+            found = self._rows.decode(b"[" + text + b"]")
+            places = list(range(len(rows)))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            places, found = self._one_by_one(rows)
+            if not found:
+                return [], {}
+            text = b",".join([rows[place] for place in places])
+        absent = np.zeros(len(found), np.int64)
         good = np.ones(len(found), np.bool_)
+        values = zip(*map(msgspec.structs.astuple, found), strict=True)
         columns = {
-            column.name: _checked(column, values, left, good)
-            for column, values in zip(self._columns, zip(*found, strict=True), strict=True)
+            column.name: _checked(column, each, absent, good)
+            for column, each in zip(self._columns, values, strict=True)
         }
-        good &= left == 0
+        # A key that is there twice has more quotation marks than belong to what came out, and none can have fewer.
+        if text.count(b'"') != len(found) * self._quotes - absent.sum():
+            quotes = np.array([bytes(rows[place]).count(b'"') for place in places])
+            good &= quotes == self._quotes - absent
         self._see_rules(columns, good)
         if good.all():
             return places, columns
         return list(compress(places, good)), {name: _chosen(values, good) for name, values in columns.items()}
+
+    def _one_by_one(self, rows: Sequence[msgspec.Raw]) -> tuple[list[int], list[Row]]:
+        """The rows that can be read, and their positions."""
+        places, found = [], []
+        for place, row in enumerate(rows):
+            with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                found.append(self._row.decode(row))
+                places.append(place)
+        return places, found
 
     def _see_rules(self, columns: dict[str, Values], good: NDArray[np.bool_]) -> None:
         for rule in self._rules:
@@ -82,14 +97,14 @@ class ColumnReader:
             good &= OPERATORS[rule.operator](left, right) | np.isnan(left) | np.isnan(right)
 
 
-def _checked(column: Column, values: Sequence[Any], left: NDArray[np.int64], good: NDArray[np.bool_]) -> Values:
+def _checked(column: Column, values: Sequence[Any], absent: NDArray[np.int64], good: NDArray[np.bool_]) -> Values:
     """The values of a column; takes note of quotation marks that are not there, and of rows that need a closer look."""
     if may_be_missing(column):
         unset = np.array([value is UNSET for value in values])
         values = [None if value is UNSET else value for value in values]
-        left += 2 * unset
+        absent += 2 * unset
         if column.kind in TEXTS:
-            left += 2 * np.array([value is None for value in values])
+            absent += 2 * np.array([value is None for value in values])
     if column.kind == "date":
         known = {value: value is None or is_date(value) for value in set(values)}
         good &= np.array([known[value] for value in values])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from appraise.errors import LogError, LogFullError
 from appraise.logs import get_logger
@@ -75,11 +75,7 @@ class PredictionLog:
         """
         with self._lock:
             if self._taken >= self._most or self._taken_bytes >= self._most_bytes:
-                raise LogFullError(
-                    f"{self._taken - self._durable:,} predictions wait to be logged already"
-                    + (f", and the log cannot be written: {self._trouble}" if self._trouble else ""),
-                    hint="try again in a few seconds",
-                )
+                raise self._full()
             self._pending.add(body)
             self._taken_bytes += len(body)
             self._taken = number = self._taken + 1
@@ -87,6 +83,28 @@ class PredictionLog:
                 self._idle = False
                 self._wake.set()
         return number
+
+    def append_many(self, bodies: Sequence[bytes]) -> int:
+        """Hand records over at once, from the first on as many as there is room for; returns how many.
+
+        Raises:
+            LogFullError: there is room for none of them.
+        """
+        with self._lock:
+            before = self._taken
+            for body in bodies[: max(0, self._most - before)]:
+                if self._taken_bytes >= self._most_bytes:
+                    break
+                self._pending.add(body)
+                self._taken_bytes += len(body)
+                self._taken += 1
+            taken = self._taken - before
+            if bodies and not taken:
+                raise self._full()
+            if taken and self._idle:
+                self._idle = False
+                self._wake.set()
+        return taken
 
     def append_all(self, records: Iterable[Served], *, seconds: float = 30.0) -> None:
         """Hand many records over, waiting for room; `flush` says whether they are on the disk.
@@ -108,6 +126,13 @@ class PredictionLog:
                         raise
                     with self._changed:
                         self._changed.wait(0.1)
+
+    def _full(self) -> LogFullError:
+        return LogFullError(
+            f"{self._taken - self._durable:,} predictions wait to be logged already"
+            + (f", and the log cannot be written: {self._trouble}" if self._trouble else ""),
+            hint="try again in a few seconds",
+        )
 
     def refused(self) -> None:
         """Count an estimate that was not given because it could not be recorded."""

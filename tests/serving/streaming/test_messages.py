@@ -14,7 +14,7 @@ from appraise.serving.streaming.messages import (
     decode_request,
     encode,
     encode_event,
-    plain_request,
+    plain_requests,
 )
 from appraise.store.features import FeatureEvent
 
@@ -87,10 +87,36 @@ _PIECES = (
 @given(st.lists(st.sampled_from(_PIECES), max_size=12).map(b"".join))
 @settings(max_examples=500, deadline=None)
 def test_whatever_comes_is_a_request_or_refused(value):
-    plain = plain_request(value)
+    (plain,) = plain_requests([value])
     with suppress(MessageError):
         request = decode_request(value)
-        assert plain is None or plain[0].request_id == request.request_id
+        assert plain is None or plain.request_id == request.request_id
+
+
+_ODD = (
+    b"",
+    b"\xff",
+    b'{"features": {"MedInc": 8.3}',
+    b'"MedInc": 8.3}}',
+    b'{"features": {}}, {"features": {}}',
+    b'{"request_id": "a}',
+    b'{", "features": {}}',
+    b'{"features": {}, "features": {}}',
+    b'{"features": {}, "request_id": "a", "request_id": "b"}',
+    b'{"features": {}, "dataset": null}',
+    b'{"features": {"\\u004d": 1}}',
+)
+
+
+@given(st.lists(st.one_of(st.integers(0, 300), st.sampled_from(_ODD)), max_size=600))
+@settings(max_examples=100, deadline=None)
+def test_requests_read_together_are_what_they_are_alone(kinds):
+    """Also where two halves would be one whole, or one text two requests."""
+    plain = [b'{"request_id": "r%d", "features": {"MedInc": %d.5}, "level": 0.8} ' % (one, one) for one in range(301)]
+    found = plain_requests([plain[kind] if isinstance(kind, int) else kind for kind in kinds])
+    assert [one and (one.request_id, bytes(one.features), one.level) for one in found] == [
+        (f"r{kind}", b'{"MedInc": %d.5}' % kind, 0.8) if isinstance(kind, int) else None for kind in kinds
+    ]
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ import numpy as np
 
 from appraise.errors import AppraiseError, LogFullError, MessageError, UnknownModelError
 from appraise.logs import get_logger
-from appraise.serving.batching import answers_of, value_rows
+from appraise.serving.batching import value_rows
 from appraise.serving.columns import ColumnReader
 from appraise.serving.estimates import grade_of
 from appraise.serving.models import Lineup, LoadedModel
 from appraise.serving.predictor import DEFAULT_LEVEL, Estimates
 from appraise.serving.streaming.deadletters import Header, dead_letter_headers, headers_of, left_out
-from appraise.serving.streaming.messages import Interval, Prediction, decode_request, encode, plain_request, refused
+from appraise.serving.streaming.messages import Interval, Prediction, decode_request, encode, plain_requests, refused
 from appraise.serving.streaming.scoring import Answers
 from appraise.serving.streaming.transactions import Output
 
@@ -47,17 +47,11 @@ class _Asked(NamedTuple):
         place: its message's place in the batch.
         request_id: what the client calls it.
         features: the home, as JSON or as values.
-        quotes: quotation marks that its JSON may have.
     """
 
     place: int
     request_id: str | None
     features: Any
-    quotes: int = 0
-
-
-#: Requests that are valued together, by dataset and level.
-_Groups = dict[tuple[str | None, float], list[_Asked]]
 
 
 class _Batch:
@@ -117,15 +111,13 @@ class Answerer:
             LogError: the log takes no more.
         """
         lineup, batch = self._lineup(), _Batch(messages)
-        groups: _Groups = {}
+        groups: dict[tuple[str | None, float], list[_Asked]] = {}
         closer: list[int] = []
-        for place, message in enumerate(messages):
-            plain = plain_request(message.value() or b"")
-            if plain is None:
+        for place, request in enumerate(plain_requests([message.value() or b"" for message in messages])):
+            if request is None:
                 closer.append(place)
                 continue
-            request, quotes = plain
-            asked = _Asked(place, request.request_id, request.features, quotes)
+            asked = _Asked(place, request.request_id, request.features)
             groups.setdefault((request.dataset, request.level or DEFAULT_LEVEL), []).append(asked)
         for (dataset, level), group in groups.items():
             closer += self._answer_plain(lineup, dataset, level, group, batch)
@@ -158,7 +150,7 @@ class Answerer:
             model = self._model(lineup, dataset)
         except UnknownModelError:
             return everyone
-        taken, columns = self._reader(model).read([one.features for one in group], [one.quotes for one in group])
+        taken, columns = self._reader(model).read([one.features for one in group])
         if not taken:
             return everyone
         estimates = _tried(lambda: model.predictor.predict_columns(columns, level=level))
@@ -228,19 +220,19 @@ class Answerer:
         offsets = [batch.offsets[place] for place in places]
         created_ms = [batch.created_ms[place] for place in places]
         now = dt.datetime.now(tz=dt.UTC).isoformat(timespec="milliseconds")
-        estimate, lower, upper, confidence, warnings = zip(*answers_of(estimates), strict=True)
+        confidence = estimates.confidence.tolist()
         predictions = map(
             Prediction,
-            estimate,
+            estimates.estimate.tolist(),
             prediction_ids(batch.topic, partitions, offsets, created_ms),
             [one.request_id or batch.where(one.place) for one in group],
             repeat(model.name),
             repeat(model.version),
             repeat(now),
-            map(Interval, lower, upper, repeat(estimates.level)),
+            map(Interval, estimates.lower.tolist(), estimates.upper.tolist(), repeat(estimates.level)),
             confidence,
             map(grade_of, confidence),
-            warnings,
+            estimates.warnings,
             [one.features for one in group],
             repeat(model.spec.currency),
             repeat(model.spec.price_unit),
@@ -258,12 +250,13 @@ class Answerer:
         """Hand predictions to the log, and wait for room where it has none."""
         if self._log is None:
             return
-        for record in records:
+        while records:
             try:
-                self._log.append(record)
+                taken = self._log.append_many(records)
             except LogFullError:
                 self._log.flush(seconds=_LOG_SECONDS)
-                self._log.append(record)
+                taken = self._log.append_many(records)
+            records = records[taken:]
 
     def _refuse(self, place: int, error: AppraiseError, stage: str, batch: _Batch) -> None:
         message = batch.messages[place]
