@@ -129,6 +129,18 @@ def test_init_says_what_it_decided_and_why(appraise, folder, sales):
     assert appraise("data", "specs/bern.toml").code == 0
 
 
+def test_init_lists_what_the_file_leaves_open(appraise, folder):
+    days = [f"{1 + n % 12:02}/{1 + n % 7:02}/2021" for n in range(100)]
+    lines = [f"{300 + n}000,{50 + n % 60},{day}" for n, day in enumerate(days)]
+    (folder / "sold.csv").write_text("\n".join(["price,area,sold", *lines, ""]))
+    told = appraise("init", "sold.csv", "--target", "price")
+    assert told.code == 0
+    listed = told.out.partition("Check this, the file leaves it open:\n")[2]
+    assert listed.startswith("  sold: dates, written %d/%m/%Y (no day is above 12")
+    decisions = appraise("init", "sold.csv", "--target", "price", "--force", "--json").json["decisions"]
+    assert [each["column"] for each in decisions if each["check"]] == ["sold"]
+
+
 def test_init_never_replaces_a_spec_that_it_was_not_told_to(appraise, folder, sales):
     (folder / "sales.toml").write_text("mine")
     ended = appraise("init", sales, "--target", "price")

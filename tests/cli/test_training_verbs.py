@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from appraise.cli.program import run
+from appraise.jobs.predict import InterruptedRun
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +44,23 @@ def test_evaluate_tells_the_same_as_text_json_and_page(appraise, folder):
     assert document["model"]["version"] in (folder / "report.html").read_text()
     assert Path(document["report"]).exists()
     assert "report.html" in ended.out
+
+
+def test_a_run_into_a_folder_says_what_was_there_and_what_ctrl_c_kept(appraise, monkeypatch):
+    appraise("simulate", "homes", "--rows", 20, "--seed", 9, "--output", "new.csv")
+    command = ("predict", "homes", "--input", "new.csv", "--output", "parts/", "--workers", 1)
+    assert "there already" not in appraise(*command).out
+    assert ", 1 part, 1 of which was there already" in appraise(*command).out
+    assert appraise(*command, "--json").json["resumed"] == 1
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise InterruptedRun(9, 22)
+
+    monkeypatch.setattr("appraise.jobs.predict.predict_folder", interrupted)
+    ended = appraise(*command)
+    assert ended.code == 130
+    assert ended.err == "error: interrupted; 9 of 22 parts done and kept\nhint: the same command goes on from there\n"
+    assert appraise(*command, "--json").json["error"]["hint"] == "the same command goes on from there"
 
 
 def test_predict_values_every_row_or_says_why_not(appraise, folder):

@@ -9,7 +9,7 @@ import pytest
 
 from appraise.datasets.frames import input_columns, prices
 from appraise.datasets.table import date_of
-from appraise.errors import DataError
+from appraise.errors import DataError, OutputError
 from appraise.jobs.month import RELATIVE_ERROR, Month, predict_month
 from appraise.jobs.progress import SilentProgress
 from appraise.serving.predictor import Predictor
@@ -50,6 +50,7 @@ def test_estimates_use_the_sales_before_the_month_and_no_later_ones(run, bayside
     result, out = run(frame, month)
     here = frame.filter(date.is_between(month.first, month.last))
     assert out.select(frame.columns).equals(here)
+    assert not result.replaced
     assert (result.rows, result.valued, result.measured) == (here.height, here.height, here.height)
     known = frame.filter((date > date_of(predictor.last_sale)) & (date < month.first))
     assert 0 < result.known_sales <= known.height
@@ -58,6 +59,7 @@ def test_estimates_use_the_sales_before_the_month_and_no_later_ones(run, bayside
         pl.when(date >= month.first).then(pl.col("price") * 7).otherwise("price").alias("price")
     )
     again, other = run(spoilt, month)
+    assert again.replaced
     assert other["estimate"].to_list() == out["estimate"].to_list()
     assert again.metrics["mdape"] > result.metrics["mdape"]
     # A price before it is not.
@@ -100,6 +102,12 @@ def test_a_month_of_training_and_one_without_rows_are_refused(run, bayside, pred
         DataError, match=r"has no home of 2099-01; its dates are from \d{4}-\d\d-\d\d to \d{4}-\d\d-\d\d"
     ):
         run(bayside.frame, Month(2099, 1))
+
+
+def test_a_month_is_not_written_over_the_sales_that_it_is_read_from(run, bayside, month, tmp_path):
+    with pytest.raises(OutputError, match="is what is read; it would be overwritten"):
+        run(bayside.frame, month, "sales.parquet")
+    assert pl.read_parquet(tmp_path / "sales.parquet").equals(bayside.frame)
 
 
 def test_undated_homes_have_no_months(homes):

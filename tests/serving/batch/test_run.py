@@ -128,6 +128,7 @@ def test_a_run_that_was_interrupted_goes_on_and_does_nothing_twice(plan, homes, 
     with pytest.raises(KeyboardInterrupt):
         plan(tmp_path / "in.parquet").carry_out(first)
     assert MANIFEST_FILE not in files(tmp_path / "out")
+    assert plan(tmp_path / "in.parquet").parts_there() == 11
     seen: list[tuple[int, int]] = []
     second = Stopping(30)
     manifest = plan(tmp_path / "in.parquet").carry_out(second, observe=lambda *done: seen.append(done))
@@ -163,8 +164,15 @@ def test_a_part_that_was_lost_or_damaged_is_made_again(plan, homes, tmp_path):
     assert again.parts == whole.parts
 
 
-@pytest.mark.parametrize("change", ["level", "input", "foreign"])
-def test_an_output_that_holds_something_else_is_refused_and_stays(plan, homes, tmp_path, change):
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("level", "holds another run: its level is 0.9, and not 0.8"),
+        ("input", "holds another run: its input is another, or has changed since"),
+        ("foreign", "is not empty"),
+    ],
+)
+def test_an_output_that_holds_something_else_is_refused_and_stays(plan, homes, tmp_path, change, said):
     homes.write_parquet(tmp_path / "in.parquet")
     out = tmp_path / "out"
     if change == "foreign":
@@ -176,7 +184,7 @@ def test_an_output_that_holds_something_else_is_refused_and_stays(plan, homes, t
     if change == "input":
         homes[:2999].write_parquet(tmp_path / "in.parquet")
     run = plan(tmp_path / "in.parquet", level=0.8 if change == "level" else 0.9)
-    with pytest.raises(OutputError, match=r"is not empty" if change == "foreign" else "holds another run"):
+    with pytest.raises(OutputError, match=said):
         run.carry_out(ThisProcess())
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     if change == "foreign":
