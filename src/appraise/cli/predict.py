@@ -250,6 +250,11 @@ def _render(console: Console, result: PredictResult) -> None:
     )
     if result.valued < result.rows:
         console.print(f"{result.rows - result.valued:,} were refused; the column error says why.", markup=False)
+    if result.unusable:
+        console.print(
+            f"{result.unusable:,} have the confidence grade none: do not use them; the column warnings says why.",
+            markup=False,
+        )
     parts = "" if result.parts is None else f", {counted(result.parts, 'part')}"
     if result.resumed:
         parts += f", {result.resumed} of which {'was' if result.resumed == 1 else 'were'} there already"

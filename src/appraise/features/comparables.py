@@ -359,21 +359,28 @@ class Comparables(Transformation):
             for position, near, km in zip(positions[0][found], likeness[0][found], kilometres, strict=True)
         ]
 
-    def nearest_in_place(self, table: Table) -> tuple[float, float] | None:
-        """Distance in km and day (NaN in undated data) of the sale nearest to the first row; None without any known.
+    def nearest_in_place(self, table: Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Distance in km and day (NaN in undated data) of the known sale nearest to each of n rows, both of shape (n,).
+
+        The distance is infinite where no sale is known.
 
         Raises:
             ValueError: the data have no places.
         """
-        own = self._with_days(self.records(table.rows(slice(0, 1))), self.pool_.last_day)
+        own = self._with_days(self.records(table), self.pool_.last_day)
+        place = self._in_place()
+        positions = self.pool_.trees[place].query(self._points(own, place), 1, before=self._known_before(own))[0][:, 0]
+        sales = self.pool_.records[positions]
+        distances = np.hypot(sales[:, X] - own[:, X], sales[:, Y] - own[:, Y])
+        days = sales[:, DAY] if self.dated_ else np.full(len(own), np.nan)
+        return np.where(positions < 0, np.inf, distances), days
+
+    def _in_place(self) -> int:
+        """Which metric is of place alone."""
         place = next((i for i, metric in enumerate(self.metrics_) if metric.likeness == 0), None)
         if place is None:
-            raise ValueError("without places no sale is nearer than another in place")
-        (position,) = self.pool_.trees[place].query(self._points(own, place), 1, before=self._known_before(own))[0][0]
-        if position < 0:
-            return None
-        sale = self.pool_.records[position]
-        return float(np.hypot(*(sale[X : Y + 1] - own[0, X : Y + 1]))), float(sale[DAY]) if self.dated_ else np.nan
+            raise ValueError("without places there are no distances in place")
+        return place
 
     def kilometres(self, log_distance: float) -> float:
         """The kilometres of a `near_log_distance`, of sales of the row's own day.
@@ -381,10 +388,7 @@ class Comparables(Transformation):
         Raises:
             ValueError: the data have no places.
         """
-        place = next((metric for metric in self.metrics_ if metric.likeness == 0), None)
-        if place is None:
-            raise ValueError("without places there are no distances in place")
-        return float(np.exp(log_distance)) * place.reach * self.reference_
+        return float(np.exp(log_distance)) * self.metrics_[self._in_place()].reach * self.reference_
 
     def _known_before(self, own: NDArray[np.float64]) -> NDArray[np.float64]:
         """The day before which a sale must lie to be known at each row's date."""

@@ -53,6 +53,7 @@ class PredictResult:
         run_id: the run, where it is one.
         replaced: whether a file was there before.
         resumed: how many of the parts were there before.
+        unusable: how many of the estimates have the confidence grade `none`; counted where the output is a file.
     """
 
     dataset: str
@@ -65,6 +66,7 @@ class PredictResult:
     run_id: str | None = None
     replaced: bool = False
     resumed: int = 0
+    unusable: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON."""
@@ -78,7 +80,7 @@ class PredictResult:
             "output": self.output,
         }
         if self.parts is None:
-            return {**document, "replaced": self.replaced}
+            return {**document, "unusable": self.unusable, "replaced": self.replaced}
         return {**document, "parts": self.parts, "resumed": self.resumed, "run_id": self.run_id}
 
 
@@ -149,7 +151,7 @@ def predict_file(
     for note in layout.notes:
         progress.message(note)
     valuer = Valuer(predictor, layout, level)
-    rows = valued = 0
+    rows = valued = unusable = 0
     total = sum(shard.rows for shard in shards)
     with progress.task("estimates", total=total) as task, _writer(output, layout.schema) as write:
         for shard in shards:
@@ -157,9 +159,10 @@ def predict_file(
                 table, count = valuer.value(unit)
                 write(table)
                 rows, valued = rows + table.num_rows, valued + count
+                unusable += table.column("confidence_grade").to_pylist().count("none")
                 task.advance(table.num_rows)
     model = "" if predictor.manifest is None else str(predictor.manifest.version)
-    return PredictResult(spec.name, model, rows, valued, str(output), level, replaced=replaced)
+    return PredictResult(spec.name, model, rows, valued, str(output), level, replaced=replaced, unusable=unusable)
 
 
 def predict_folder(

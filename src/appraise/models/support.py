@@ -144,7 +144,7 @@ class Support:
         """The conformal quantile of each of n rows of these severities; zero where a row is ordinary in both."""
         found = np.zeros(len(place))
         for ladder, severity in ((self.place, place), (self.inputs, inputs)):
-            if ladder is not None:
+            if ladder is not None and severity.max(initial=0.0) > ladder.edges[0]:
                 found = np.maximum(found, ladder.quantiles(level, severity))
         return found
 

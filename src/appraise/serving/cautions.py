@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -122,31 +123,25 @@ class Cautions:
             return None
         rows, place, inputs, unheard, unknown = rows[kept], place[kept], inputs[kept], unheard[kept], unknown[kept]
         beyond, useless = support.is_beyond(features[rows]), inputs > support.least_known
-        reasons: list[tuple[str, ...]] = []
-        for k, row in enumerate(rows.tolist()):
-            sentences = []
-            if place[k] > 0:
-                sentences.append(self._of_place(table.rows(slice(row, row + 1)), pipeline, beyond=bool(beyond[k])))
-            if inputs[k] > support.first_loss:
-                sentences.append(self._of_inputs(unknown[k], useless=bool(useless[k])))
-            reasons.append(tuple(sentences))
+        reasons: list[tuple[str, ...]] = [()] * len(rows)
+        placed = np.flatnonzero(place > 0)
+        if len(placed):
+            told = self._of_places(Table(table.names, values[kept][placed]), beyond[placed], pipeline)
+            for k, reason in zip(placed.tolist(), told, strict=True):
+                reasons[k] = (reason,)
+        for k in np.flatnonzero(inputs > support.first_loss).tolist():
+            reasons[k] += (self._of_inputs(unknown[k], useless=bool(useless[k])),)
         return Strained(rows, place, inputs, unheard, beyond | useless, tuple(reasons))
 
-    def _of_place(self, row: Table, pipeline: FeaturePipeline, *, beyond: bool) -> str:
+    def _of_places(self, rows: Table, beyond: NDArray[np.bool_], pipeline: FeaturePipeline) -> list[str]:
         support, comparables = self.support, pipeline.comparables_
         assert support is not None  # noqa: S101  without it no place is told of
         assert comparables is not None  # noqa: S101  the distances are theirs
-        found = comparables.nearest_in_place(row)
-        if found is None:
-            return f"no sale is known before the row's date: {_UNUSABLE}"
-        distance, day = found
-        of = "" if np.isnan(day) else f", of {date_of(day)}"
-        nearest = f"the nearest known sale is {_kilometres(distance)} away{of}"
-        if beyond:
-            checked = _kilometres(comparables.kilometres(support.checked))
-            recent = "" if np.isnan(day) else "recent "
-            return f"{nearest}; estimates were checked where eight {recent}sales lay within {checked}: {_UNUSABLE}"
-        return f"{nearest}, with too few others around: the interval is as wide as errors in areas without sales were"
+        checked = _kilometres(comparables.kilometres(support.checked))
+        distances, days = comparables.nearest_in_place(rows)
+        return [
+            _of_place(*one, checked) for one in zip(distances.tolist(), days.tolist(), beyond.tolist(), strict=True)
+        ]
 
     def _of_inputs(self, unknown: NDArray[np.bool_], *, useless: bool) -> str:
         names = [self.vocabulary.names_[position] for position in np.flatnonzero(unknown).tolist()]
@@ -155,6 +150,18 @@ class Cautions:
         if useless:
             return f"{known}, which was no better than the median price: {_UNUSABLE}"
         return f"{known}: the interval is as wide as errors without that were"
+
+
+def _of_place(distance: float, day: float, beyond: bool, checked: str) -> str:  # noqa: FBT001
+    """A sentence of the place of one row, by its nearest known sale."""
+    if math.isinf(distance):
+        return f"no sale is known before the row's date: {_UNUSABLE}"
+    dated = not math.isnan(day)
+    nearest = f"the nearest known sale is {_kilometres(distance)} away{f', of {date_of(day)}' if dated else ''}"
+    if beyond:
+        sales = "recent sales" if dated else "sales"
+        return f"{nearest}; estimates were checked where eight {sales} lay within {checked}: {_UNUSABLE}"
+    return f"{nearest}, with too few others around: the interval is as wide as errors in areas without sales were"
 
 
 def _kilometres(distance: float) -> str:

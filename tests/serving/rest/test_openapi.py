@@ -48,7 +48,14 @@ def test_the_examples_are_what_the_service_answers(server):
     example = operation["responses"]["200"]["content"]["application/json"]["example"]
     for form in shown.values():
         answer = server.post("/predict", json=form["value"]).json()
-        for name in ("prediction", "currency", "price_unit", "prediction_interval", "confidence_score"):
+        for name in (
+            "prediction",
+            "currency",
+            "price_unit",
+            "prediction_interval",
+            "confidence_score",
+            "confidence_grade",
+        ):
             assert answer[name] == example[name]
     for status, response in operation["responses"].items():
         if status != "200":

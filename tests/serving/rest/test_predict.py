@@ -42,12 +42,24 @@ def test_an_estimate_comes_with_all_that_is_promised(server, row, predictor):
     assert body["prediction"] == expected.estimate[0]
     assert (body["currency"], body["price_unit"]) == ("USD", 100_000.0)
     assert body["prediction_interval"] == {"lower": expected.lower[0], "upper": expected.upper[0], "level": 0.9}
-    assert body["confidence_score"] == expected.confidence[0]
+    assert (body["confidence_score"], body["confidence_grade"]) == (expected.confidence[0], expected.grades[0])
     assert (body["model_name"], body["model_version"], body["warnings"]) == ("california", "1.0.0", [])
     assert body["input_features"] == row
     assert uuid.UUID(body["prediction_id"])
     assert abs(dt.datetime.now(tz=dt.UTC) - dt.datetime.fromisoformat(body["timestamp"])) < dt.timedelta(seconds=30)
     assert 0 < body["processing_time_ms"] < 5000
+
+
+def test_a_place_in_the_ocean_is_answered_without_any_confidence(server, row):
+    ocean = {**row, "Latitude": 33.0, "Longitude": -125.0}
+    body = server.post("/predict", json=ocean).json()
+    assert (body["confidence_score"], body["confidence_grade"]) == (0.0, "none")
+    assert body["prediction_interval"]["lower"] < body["prediction"] < body["prediction_interval"]["upper"]
+    assert "the nearest known sale is" in body["warnings"][-1]
+    assert body["warnings"][-1].endswith("do not use this estimate")
+    one, other = server.post("/predict/batch", json={"rows": [row, ocean]}).json()["results"]
+    assert one["confidence_grade"] in ("high", "medium", "low")
+    assert (other["confidence_grade"], other["warnings"]) == ("none", body["warnings"])
 
 
 def test_two_estimates_have_two_ids(server, row):

@@ -94,6 +94,7 @@ def test_each_request_is_answered_once_where_it_came_from(kafka, topics, score, 
         assert interval["lower"] == pytest.approx(estimates.lower[number], rel=1e-12)
         assert interval["upper"] == pytest.approx(estimates.upper[number], rel=1e-12)
         assert body["confidence_score"] == pytest.approx(estimates.confidence[number], rel=1e-12)
+        assert body["confidence_grade"] == estimates.grades[number]
     assert len({json.loads(message.value())["prediction_id"] for message in answers}) == 100
 
 
