@@ -252,7 +252,8 @@ def _render(console: Console, result: PredictResult) -> None:
         console.print(f"{result.rows - result.valued:,} were refused; the column error says why.", markup=False)
     if result.unusable:
         console.print(
-            f"{result.unusable:,} have the confidence grade none: do not use them; the column warnings says why.",
+            f"{counted(result.unusable, 'estimate')} not to be used, with the confidence grade none; "
+            "the column warnings says why.",
             markup=False,
         )
     parts = "" if result.parts is None else f", {counted(result.parts, 'part')}"
