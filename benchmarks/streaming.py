@@ -1,6 +1,7 @@
 """Messages a second and latency of the stream workers, beside bare loops and bare COPY, on a real Apache Kafka.
 
-    scoring     `appraise stream score`, 1 and 2 workers, on requests of 1 KB: checked, valued, logged, answered once
+    scoring     `appraise stream score`, 1 and 2 workers, on requests of 1 KB: checked, valued, logged, answered once.
+                All become readable at one moment, when the workers, or the loops beside them, are warm and idle
     bare        a loop of librdkafka that copies each message in the same transactions of the same size, 1 and 2 workers
     tutorial    one message, flush, synchronous commit: the loop that tutorials show, once only copying, and once
                 with what tutorials of models do with each: JSON to a frame of pandas, and a model of scikit-learn
@@ -44,6 +45,9 @@ from appraise.store.database import Database, DatabaseOptions
 PARTITIONS = 2
 MESSAGE_BYTES = 1024
 _TUTORIAL_MESSAGES = 1_000
+#: Messages by which workers, and the compiler of the broker's machine code, get warm.
+_WARM_MESSAGES = 20_000
+_FILLING = {"linger.ms": 20, "queue.buffering.max.messages": 500_000}
 _DEADLINE_SECONDS = 240.0
 _WARM_SECONDS = 10.0
 
@@ -52,7 +56,7 @@ def main() -> None:
     """Measure and print."""
     options = parser(__doc__)
     options.add_argument("--home", type=Path, default=Path(os.environ.get("APPRAISE_HOME", ".appraise")))
-    options.add_argument("--messages", type=int, default=60_000, help="requests of one measurement of a rate")
+    options.add_argument("--messages", type=int, default=300_000, help="requests of one measurement of a rate")
     options.add_argument("--events", type=int, default=200_000, help="feature events")
     options.add_argument("--batch", type=int, default=5_000, help="most messages of one transaction")
     options.add_argument("--seconds", type=float, default=15.0, help="of one measurement of latency")
@@ -149,18 +153,14 @@ def rates(bench: Bench, count: int) -> list[Figure]:
     """Messages a second of the scoring worker beside the bare loop."""
     figures = []
     for workers in (1, 2):
-        topics = bench.topics()
-        fill(bench.kafka, topics.requests, requests(count))
         # Two workers have a partition each: a rebalance in the middle is not what is measured.
         parts = ["all"] if workers == 1 else [str(number) for number in range(PARTITIONS)]
-        with bench.running(topics, *(bench.loop("bare", topics, part) for part in parts)):
-            bare = Figure(f"bare loop/{workers} workers", rate_of(bench.kafka, topics.predictions, count), "messages/s")
-        figures.append(bare)
         topics = bench.topics()
-        fill(bench.kafka, topics.requests, requests(count))
+        rate = steady_rate(bench, topics, [bench.loop("bare", topics, part) for part in parts], count)
+        bare = Figure(f"bare loop/{workers} workers", rate, "messages/s")
+        figures.append(bare)
         commands = [bench.appraise("score", *(() if part == "all" else ("--partition", part))) for part in parts]
-        with bench.running(topics, *commands):
-            rate = rate_of(bench.kafka, topics.predictions, count)
+        rate = steady_rate(bench, bench.topics(), commands, count)
         figures.append(held_against(f"appraise/{workers} workers", rate, "messages/s", bare))
         say(f"{workers} workers: bare {bare.value:,.0f}/s, appraise {rate:,.0f}/s")
     return figures
@@ -233,7 +233,20 @@ def events(count: int) -> Iterator[bytes]:
 
 def fill(kafka: KafkaConfig, topic: str, values: Iterator[bytes]) -> None:
     """Put messages into a topic."""
-    producer = kafka.producer({"linger.ms": 20, "queue.buffering.max.messages": 500_000})
+    _send(kafka.producer(_FILLING), topic, values)
+
+
+def fill_hidden(kafka: KafkaConfig, topic: str, values: Iterator[bytes]) -> Callable[[], None]:
+    """Put messages into a topic, which nobody reads before what is returned is called."""
+    options = {"transactional.id": f"fill-{topic}", "transaction.timeout.ms": 300_000}
+    producer = kafka.producer({**_FILLING, **options})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    _send(producer, topic, values)
+    return lambda: producer.commit_transaction(30)
+
+
+def _send(producer: Producer, topic: str, values: Iterator[bytes]) -> None:
     for number, value in enumerate(values):
         while True:
             try:
@@ -246,19 +259,43 @@ def fill(kafka: KafkaConfig, topic: str, values: Iterator[bytes]) -> None:
     producer.flush(60)
 
 
-def rate_of(kafka: KafkaConfig, topic: str, count: int) -> float:
-    """Messages a second that arrive in a topic, from the first batch to the last."""
+def steady_rate(bench: Bench, topics: Topics, commands: list[list[str]], count: int) -> float:
+    """Messages a second of workers that have worked before: what a start takes is not in it."""
+    fill(bench.kafka, topics.requests, requests(_WARM_MESSAGES))
+    show_all = fill_hidden(bench.kafka, topics.requests, requests(count))
+    consumer = bench.kafka.consumer("warm", {})
+    with bench.running(topics, *commands):
+        deadline = time.monotonic() + _DEADLINE_SECONDS
+        while sum(_ends(consumer, topics.predictions)) < _WARM_MESSAGES:
+            if time.monotonic() > deadline:
+                sys.exit(f"no worker was warm within {_DEADLINE_SECONDS:g} s")
+            time.sleep(0.05)
+        # By then each worker has asked the registry too, which takes a processor for some seconds once.
+        time.sleep(_WARM_SECONDS)
+        before = _ends(consumer, topics.predictions)
+        consumer.close()
+        show_all()
+        return rate_of(bench.kafka, topics.predictions, count, before)
+
+
+def rate_of(kafka: KafkaConfig, topic: str, count: int, before: list[int] | None = None) -> float:
+    """Messages a second that arrive in a topic after others, from the first batch to the last."""
     consumer = kafka.consumer("rate", {})
 
     def arrived() -> int:
-        places = [TopicPartition(topic, number) for number in range(PARTITIONS)]
-        ends = [consumer.get_watermark_offsets(place, timeout=10.0)[1] for place in places]
+        new = [end - begin for end, begin in zip(_ends(consumer, topic), before or [0] * PARTITIONS, strict=True)]
         # It begins when every worker works.
-        return sum(ends) if all(ends) else 0
+        return sum(new) if all(new) else 0
 
     rate = _rate(arrived, count)
     consumer.close()
     return rate
+
+
+def _ends(consumer: Consumer, topic: str) -> list[int]:
+    """Of each partition where it ends for those who read what is committed."""
+    places = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+    return [consumer.get_watermark_offsets(place, timeout=10.0)[1] for place in places]
 
 
 def table_rate(database: Database, count: int) -> float:
@@ -368,7 +405,7 @@ def bare(servers: str, prefix: str, part: str, batch: str) -> None:
         consumer.subscribe([topics.requests])
     else:
         consumer.assign([TopicPartition(topics.requests, int(part))])
-    producer = kafka.producer({"transactional.id": f"bare-{prefix}-{part}", "retry.backoff.ms": 2, "linger.ms": 1})
+    producer = kafka.producer({"transactional.id": f"bare-{prefix}-{part}", "retry.backoff.ms": 2, "linger.ms": 50})
     producer.init_transactions(30)
     most, stop = int(batch), _stopped()
     while not stop.is_set():

@@ -27,6 +27,8 @@ _LARGEST_MESSAGE = 1_000_000_000
 _PAUSE_SECONDS = 0.2
 #: Milliseconds between signs of life to the group, as is usual; more often where sessions are short.
 _HEARTBEAT_MS = 3000
+#: Milliseconds for which answers gather that no commit sends.
+_LINGER_MS = 50
 #: Seconds that a look at the topics may take.
 _LOOK_SECONDS = 3.0
 
@@ -138,7 +140,8 @@ def scoring_session(
                 # The default costs 100 ms whenever a transaction begins before the markers of the last are written.
                 "retry.backoff.ms": 2,
                 "retry.backoff.max.ms": 100,
-                "linger.ms": 1,
+                # A commit sends what waits at once. Sent meanwhile, a batch is dozens of requests in place of a few.
+                "linger.ms": _LINGER_MS,
                 "message.max.bytes": _LARGEST_MESSAGE,
                 "queue.buffering.max.messages": max(100_000, 4 * limits.batch),
             }
