@@ -47,6 +47,7 @@ def test_rows_without_price_are_valued_as_the_predictor_values_them(predict, row
     assert out["estimate"].to_list() == estimates.estimate.tolist()
     assert out["lower"].to_list() == estimates.lower.tolist()
     assert out["confidence"].to_list() == estimates.confidence.tolist()
+    assert out["confidence_grade"].to_list() == list(estimates.grades)
     assert out.columns == [*rows.columns, *ADDED.names]
 
 
@@ -120,6 +121,25 @@ def test_text_stays_as_it_is_in_a_text_file(predict, rows, tmp_path):
 def test_warnings_are_told(predict, rows):
     _, out = predict(rows.with_columns(square_feet=pl.lit(45_000.0)))
     assert all("square_feet 45000 lies outside the values seen in training" in warning for warning in out["warnings"])
+
+
+def test_estimates_that_are_not_vouched_for_are_counted(predict, rows, monkeypatch):
+    # Without places none of these homes is beyond everything: what would have the grade low has none here.
+    monkeypatch.setattr("appraise.serving.estimates._LEAST_SCORES", (0.70, 0.70, 0.85))
+    strange = {
+        "square_feet": 49_000.0,
+        "bedrooms": 40,
+        "bathrooms": 40.0,
+        "age_years": 900.0,
+        "distance_to_city": 900.0,
+    }
+    changed = [pl.lit(value).cast(rows.schema[name]).alias(name) for name, value in strange.items()]
+    result, out = predict(pl.concat((rows, rows.with_columns(changed))))
+    grades = out["confidence_grade"].to_list()
+    assert result.unusable == result.to_dict()["unusable"] == 12
+    assert "none" not in grades[:12]
+    assert set(grades[12:]) == {"none"}
+    assert all("estimated without knowing square_feet" in warning for warning in out["warnings"][12:])
 
 
 @pytest.mark.parametrize("content", [b"", b"square_feet\n", b"a,b\n1,2\n"], ids=["empty", "header", "other columns"])

@@ -138,10 +138,12 @@ class Stress:
 
     def _settled(self) -> NDArray[np.bool_]:
         """Which training rows know many sales: all of undated data, of dated data the later half."""
-        if self.spec.sale_date is None:
+        date = self.spec.sale_date
+        days = np.empty(0) if date is None else self.train.table.column(date.name)
+        known = days[~np.isnan(days)]
+        if not len(known):
             return np.ones(len(self.train), np.bool_)
-        days = self.train.table.column(self.spec.sale_date.name)
-        settled: NDArray[np.bool_] = days >= np.nanmedian(days)
+        settled: NDArray[np.bool_] = days >= np.median(known)
         return settled
 
     def _grown(self, rows: NDArray[np.int64]) -> TreeModel:
