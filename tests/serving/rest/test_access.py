@@ -69,7 +69,7 @@ def test_keys_open_what_their_scopes_say_and_nothing_once_revoked(serve, own_hom
 
 
 def test_a_key_that_asks_too_often_is_told_when_to_come_back(serve, own_home, row, keys):
-    made = keys("create", "--name", "busy", "--scopes", "predict", "--rate", "5")
+    made = keys("create", "--name", "busy", "--scopes", "predict", "--rate", "1")
     server = serve(own_home)
     headers = {"X-API-Key": made["key"]}
     answers = [server.post("/predict", json=row, headers=headers) for _ in range(30)]
