@@ -156,6 +156,28 @@ def test_a_database_that_is_away_is_no_success(appraise, monkeypatch):
     assert appraise("log", "verify", "--spool").code == 0
 
 
+@pytest.mark.parametrize("options", [(), ("--spool",)])
+def test_an_audit_of_a_home_without_a_log_does_not_pass(appraise, monkeypatch, folder, options):
+    monkeypatch.delenv("APPRAISE_DATABASE_URL")
+    monkeypatch.setenv("APPRAISE_HOME", str(folder / "wrong"))
+    found = appraise("log", "verify", *options)
+    assert found.code == 9
+    assert f"there is no prediction log in {folder / 'wrong' / 'log'}" in found.err
+    assert "APPRAISE_HOME" in found.err
+    assert "Nothing was changed" not in found.out
+    told = appraise("log", "verify", *options, "--json")
+    assert told.code == 9
+    assert "there is no prediction log" in told.json["error"]["message"]
+
+
+def test_a_database_whose_spool_is_elsewhere_is_verified(appraise, monkeypatch, folder):
+    assert appraise("log", "load").code == 0
+    monkeypatch.setenv("APPRAISE_HOME", str(folder / "other"))
+    found = appraise("log", "verify")
+    assert found.code == 0
+    assert "database: 10 records" in found.out
+
+
 def test_a_home_without_a_database_exports_nothing(appraise, monkeypatch, folder):
     monkeypatch.delenv("APPRAISE_DATABASE_URL")
     ended = appraise("log", "export", "--output", "none.parquet")

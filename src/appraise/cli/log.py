@@ -64,8 +64,8 @@ def verify(
     """Walk the hash chains of the prediction log, and tell whether anything was changed.
 
     Records that were altered, removed, inserted, put in another order or damaged are named. The exit code is 9 where
-    there are any, or where the database could not be read. Note the last line elsewhere: who can write the log and the
-    database can make every chain anew, but not one that ends with a hash that you noted.
+    there are any, where there is no log, or where the database could not be read. Note the last line elsewhere: who can
+    write the log and the database can make every chain anew, but not one that ends with a hash that you noted.
     """
     from appraise.bootstrap import build_log_plan
     from appraise.jobs import log as job

@@ -106,13 +106,23 @@ def verify_log(plan: LogPlan, database: Database | None, *, progress: Progress) 
         plan: whose spool.
         database: the spool alone where None.
         progress: watches.
+
+    Raises:
+        LogError: there is no log: an audit of the wrong place must not pass.
     """
     try:
         with progress.task("verifying") as task:
-            return verify(plan.folder, database, advance=task.advance)
+            found = verify(plan.folder, database, advance=task.advance)
     finally:
         if database is not None:
             database.close()
+    if found.whole and found.database_trouble is None and not any(found.segments.values()) and not found.unlisted:
+        asked = "" if database is None else ", nor in the database"
+        raise LogError(
+            f"there is no prediction log in {plan.folder}{asked}: nothing was verified",
+            hint="set APPRAISE_HOME to the home of the service that made it; a log begins with the first service",
+        )
+    return found
 
 
 def verify_file(path: Path, *, progress: Progress) -> Verification:
