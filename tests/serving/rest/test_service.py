@@ -74,6 +74,12 @@ def test_metrics_count_requests_and_homes(server, row):
     server.post("/models/california/predict/batch", json={"rows": [row, row, {}]})
     assert [count(name) for name in (answered, refused, homes)] == [before[0] + 1, before[1] + 1, before[2] + 3]
     assert count(timed) == before[3] + 2
+    grade = server.post("/predict", json=row).json()["confidence_grade"]
+    graded = f'appraise_estimates_total{{grade="{grade}",model="california",version="1.0.0"}}'
+    told = count(graded)
+    server.post("/predict", json=row)
+    server.post("/models/california/predict/batch", json={"rows": [row, row, {}]})
+    assert count(graded) == told + 3, "a home that was refused has no grade"
     assert count('appraise_refused_rows_total{model="california"}') >= 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -67,7 +68,8 @@ class Many:
             answers += answers_of(value_rows(model, piece, options.level))
             self._tally.batched(len(piece))
         results = _results(checked, answers, options.level, stored)
-        self._tally.valued(model.name, model.version, len(accepted))
+        for grade, count in Counter(answer.grade for answer in answers).items():
+            self._tally.valued(model.name, model.version, count, grade)
         self._tally.refused(model.name, len(rows) - len(accepted))
         batch = messages.BatchPrediction(
             batch_id=new_id(),

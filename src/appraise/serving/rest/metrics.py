@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from appraise.serving.models import LoadedModel
 from appraise.serving.rest.log_metrics import LogMetrics
-from appraise.serving.rest.tally import LATENCY_BUCKETS, SIZE_BUCKETS, Tally
+from appraise.serving.rest.tally import LATENCY_BUCKETS, SIZE_BUCKETS, Counts, Tally
 from appraise.store.backlog import Backlog
 
 
@@ -36,7 +36,16 @@ class _Counts(Collector):
         for route, buckets in self._tally.latency.items():
             latency.add_metric((route,), _cumulative(LATENCY_BUCKETS, buckets), sum_value=buckets[-1])
         yield latency
-        yield _counter("appraise_predictions", "Homes valued.", ("model", "version"), self._tally.predictions.items())
+        homes: Counts = {}
+        for (name, version, _), count in self._tally.predictions.items():
+            homes[name, version] = homes.get((name, version), 0.0) + count
+        yield _counter("appraise_predictions", "Homes valued.", ("model", "version"), homes.items())
+        yield _counter(
+            "appraise_estimates",
+            "Estimates by confidence grade; those of the grade none are not to be used.",
+            ("model", "version", "grade"),
+            ((key, count) for key, count in self._tally.predictions.items() if key[-1]),
+        )
         yield _counter(
             "appraise_refused_rows", "Rows of batches that were refused.", ("model",), self._tally.refusals.items()
         )

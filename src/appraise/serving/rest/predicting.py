@@ -97,7 +97,8 @@ class Predicting:
             started: when the request came, by `time.perf_counter`.
             more: further fields of `messages.Prediction`.
         """
-        self._tally.valued(model.name, model.version, 1)
+        grade = answer.grade
+        self._tally.valued(model.name, model.version, 1, grade)
         spec = model.spec
         body = _encoder.encode(
             messages.Prediction(
@@ -110,7 +111,7 @@ class Predicting:
                 timestamp=now(),
                 prediction_interval=messages.Interval(answer.lower, answer.upper, options.level),
                 confidence_score=answer.confidence,
-                confidence_grade=answer.grade,
+                confidence_grade=grade,
                 warnings=answer.warnings,
                 input_features=cast(Any, row),
                 processing_time_ms=round((time.perf_counter() - started) * 1e3, 3),

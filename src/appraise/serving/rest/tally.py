@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
+
+from appraise.serving.estimates import Grade
 
 #: Upper ends of the latency buckets, seconds; a request takes from a fifth of a millisecond to a few seconds.
 LATENCY_BUCKETS = (0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -21,6 +23,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.requests: Counts = {}
+        #: By model, version and confidence grade, "" where the estimates were not graded.
         self.predictions: Counts = {}
         self.refusals: Counts = {}
         #: Where this worker's prediction log stood when it was last asked.
@@ -40,10 +43,10 @@ class Tally:
         buckets[bisect_left(LATENCY_BUCKETS, seconds)] += 1.0
         buckets[-1] += seconds
 
-    def valued(self, model: str, version: str, rows: int) -> None:
-        """Count rows that were valued."""
+    def valued(self, model: str, version: str, rows: int, grade: Grade | Literal[""] = "") -> None:
+        """Count rows that were valued, with estimates of this grade."""
         with self._lock:
-            key = (model, version)
+            key = (model, version, grade)
             self.predictions[key] = self.predictions.get(key, 0.0) + rows
 
     def refused(self, model: str, rows: int) -> None:
