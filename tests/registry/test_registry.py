@@ -57,6 +57,12 @@ def test_a_better_or_equal_model_is_promoted_and_a_worse_one_challenges(registry
     assert _aliases(registry) == {"1.3.0": ("challenger",), "1.2.0": ("champion",), "1.1.0": (), "1.0.0": ()}
 
 
+def test_what_differs_by_rounding_is_equal(registry, train):
+    train(0.4)
+    assert train(0.4 + 1e-15).alias == "champion"
+    assert train(0.4 + 1e-6).alias == "challenger"
+
+
 def test_an_error_that_is_not_a_number_never_promotes(registry, train):
     train(0.4)
     assert train(float("nan")).alias == "challenger"

@@ -57,6 +57,10 @@ class ModelEntry:
         }
 
 
+#: The share of an error by which two trainings of the same model may differ.
+_ROUNDING = 1e-9
+
+
 @dataclass(frozen=True, slots=True)
 class Registration:
     """A model that was registered, the alias it was given, and why, in one sentence."""
@@ -72,7 +76,8 @@ def choose_alias(
     """The alias of a newly trained model, and the reason.
 
     Errors are compared only where they mean the same: the same spec and the same metric. An equal error promotes
-    the newer model, which is what a person who has just trained it expects to use.
+    the newer model, which is what a person who has just trained it expects to use. Errors are equal that differ by
+    rounding, as where the same data are added up by another number of threads.
 
     Args:
         champion: the champion so far.
@@ -88,6 +93,6 @@ def choose_alias(
     if champion.spec_hash != spec_hash or champion.metric != metric:
         return "champion", f"the spec changed, and the champion {champion.version} was trained for the former one"
     scores = f"validation {metric} {error:.5g}, champion {champion.version} has {champion.error:.5g}"
-    if error <= champion.error:
+    if error <= champion.error * (1.0 + _ROUNDING):
         return "champion", f"it is at least as good ({scores})"
     return "challenger", f"it is not as good ({scores})"
