@@ -1,5 +1,7 @@
 """`serve` and `keys` as a person sees them."""
 
+import pytest
+
 
 def test_a_key_is_shown_once_and_listed_without_itself(appraise, folder):
     made = appraise("keys", "create", "--name", "web", "--scopes", "predict, read", "--rate", "20")
@@ -58,3 +60,14 @@ def test_an_address_for_others_needs_a_key(appraise, folder):
     ended = appraise("serve", "--host", "0.0.0.0", "--port", "0")  # noqa: S104
     assert ended.code == 3
     assert "--insecure" in ended.err
+
+
+@pytest.mark.parametrize("verb", ["serve", "up"])
+def test_other_machines_are_not_served_where_every_key_is_revoked(appraise, verb):
+    assert appraise("keys", "create", "--name", "web").code == 0
+    assert appraise("keys", "revoke", "web").code == 0
+    ended = appraise(verb, "--host", "0.0.0.0", "--port", "0")  # noqa: S104
+    assert ended.code == 3
+    assert "0.0.0.0 can be reached from other machines, and every API key is revoked" in ended.err
+    assert "hint: make one with appraise keys create --name web" in ended.err
+    assert "--insecure" not in ended.err, "it would let nobody in"

@@ -130,7 +130,7 @@ def up(plan: UpPlan, *, progress: Progress) -> UpResult:
     if found is not None and found.fingerprint == plan.fingerprint:
         return _answering(plan, service, found, "running", progress=progress)
     # Everything that can be known to be wrong is looked at before one that runs is ended.
-    check_open(plan.host, has_keys=bool(plan.keys.read()), insecure=plan.insecure)
+    check_open(plan.host, plan.keys.read(), insecure=plan.insecure)
     _check_address(plan, None if found is None else told_by(service.output))
     default = _default(plan, Start.of(before), progress=progress)
     origin = service.origin()

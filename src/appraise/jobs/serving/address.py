@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from appraise.errors import SettingsError
+from appraise.serving.keys import ApiKey
 
 #: Hosts that stand for all addresses of a machine, and what each is reached by on it.
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
@@ -41,13 +42,20 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_open(host: str, *, has_keys: bool, insecure: bool) -> None:
-    """Refuse to serve other machines without keys, unless that is meant; raises SettingsError."""
-    if not has_keys and not insecure and not is_loopback(host):
+def check_open(host: str, keys: Collection[ApiKey], *, insecure: bool) -> None:
+    """Refuse to serve other machines without a key that is valid, unless that is meant; raises SettingsError."""
+    if insecure or is_loopback(host) or any(key.revoked_at is None for key in keys):
+        return
+    if keys:
+        # `--insecure` is no way out: as soon as there is a key, revoked or not, a valid one is asked for.
         raise SettingsError(
-            f"{host} can be reached from other machines, and there is no API key",
-            hint="make one with appraise keys create --name web, or serve without: --insecure",
+            f"{host} can be reached from other machines, and every API key is revoked: nobody could get in",
+            hint="make one with appraise keys create --name web",
         )
+    raise SettingsError(
+        f"{host} can be reached from other machines, and there is no API key",
+        hint="make one with appraise keys create --name web, or serve without: --insecure",
+    )
 
 
 def reachable(url: str) -> str:

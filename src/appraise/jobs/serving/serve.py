@@ -33,7 +33,7 @@ def serve(plan: ServePlan, *, announce: Callable[[Serving], None]) -> None:
         LogError: estimates cannot be recorded.
     """
     with followed(plan.key_place):
-        check_open(plan.host, has_keys=bool(plan.keys.read()), insecure=plan.insecure)
+        check_open(plan.host, plan.keys.read(), insecure=plan.insecure)
         _serve(plan, announce)
 
 
