@@ -7,6 +7,7 @@ Environment variables begin with `APPRAISE_`; two underscores lead into a sectio
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import tomllib
@@ -365,7 +366,7 @@ def load_settings(flags: Mapping[str, Any] | None = None) -> Settings:
     except ValidationError as error:
         raise _explained(error, given) from error
     except SourceError as error:
-        raise SettingsError(f"an environment variable cannot be read: {error}", hint=_HINT) from error
+        raise _not_json(error) from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{FILE} is not TOML: {error}", hint="mend the file, or remove it") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -430,6 +431,22 @@ def _explained(error: ValidationError, flags: Mapping[str, Any]) -> SettingsErro
     received = re.sub(r"://.*@", "://***@", repr(first["input"]))
     allowed = _ALLOWED.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     return SettingsError(f"{where} is {received}, but {allowed.replace('Input should', 'it should')}", hint=_HINT)
+
+
+def _not_json(error: SourceError) -> SettingsError:
+    """The variable that should be JSON and is not; not a word of its value, which may be a secret."""
+    forms = {_variable((name,)): "object" for name, info in Settings.model_fields.items() if _section(info)}
+    for setting in all_settings():
+        if isinstance(setting.default, tuple | Mapping):
+            forms[setting.variable] = "array" if isinstance(setting.default, tuple) else "object"
+    for name, text in os.environ.items():
+        form = forms.get(name.upper())
+        try:
+            json.loads(text if form else "null")
+        except ValueError:
+            example = '["a", "b"]' if form == "array" else '{"name": "value"}'
+            return SettingsError(f"{name} is not JSON, but it should be an {form} such as {example}", hint=_HINT)
+    return SettingsError(f"an environment variable cannot be read: {error}", hint=_HINT)
 
 
 def _origin(key: str, keys: tuple[str, ...], flags: Mapping[str, Any]) -> str:

@@ -68,6 +68,8 @@ def test_the_embedded_one_is_not_started_to_be_looked_at(appraise, monkeypatch, 
     monkeypatch.delenv("APPRAISE_DATABASE_URL")
     status = appraise("db", "status", "--json").json
     assert (status["embedded"], status["running"], status["version"]) == (True, False, None)
+    told = " ".join(appraise("db", "status").out.split())
+    assert "does not run. Whatever needs it starts it; once appraise db stop has ended it, only appraise up" in told
     assert appraise("db", "stop", "--json").json["stopped"] is False
     assert not (folder / ".appraise" / "postgres").exists()
 

@@ -100,6 +100,21 @@ def test_a_wrong_file_is_named_with_the_place_in_it(folder, text, message):
         load_settings()
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "form"),
+    [
+        ("APPRAISE_KAFKA__OPTIONS", "not json secret", "object"),
+        ("APPRAISE_SERVE__CORS_ORIGINS", "https://secret.example.org", "array"),
+        ("APPRAISE_KAFKA", "secret", "object"),
+    ],
+)
+def test_a_variable_that_is_not_json_is_named_with_what_it_should_be(monkeypatch, variable, value, form):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=f"{variable} is not JSON, but it should be an {form} such as") as caught:
+        load_settings()
+    assert "secret" not in caught.value.message, "it may be one"
+
+
 def test_a_misspelt_setting_is_answered_with_the_one_that_was_meant(folder, monkeypatch):
     _write(folder, "[market]\nwindow_day = 3")
     with pytest.raises(SettingsError) as caught:

@@ -125,7 +125,8 @@ def _render_status(console: Console, status: DatabaseStatus) -> None:
         rows["revision"] = _revision(status)
     else:
         rows["PostgreSQL"] = (
-            "does not run; what needs it starts it, after appraise db stop appraise up and appraise db upgrade alone"
+            "does not run. Whatever needs it starts it; once appraise db stop has ended it, only appraise up and "
+            "appraise db upgrade do."
         )
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
