@@ -52,6 +52,7 @@ def _render(console: Console, result: DemoResult) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from appraise.evaluation.display import price
     from appraise.jobs.demo import estimate_of
 
     last = result.sent[-1]
@@ -73,7 +74,7 @@ def _render(console: Console, result: DemoResult) -> None:
         interval = estimate["prediction_interval"]
         numbers = estimate["prediction"], interval["lower"], interval["upper"]
         place = str(message.partition), str(message.offset)
-        table.add_row(*place, Text(str(estimate["request_id"])), *(f"{number:,.4g}" for number in numbers))
+        table.add_row(*place, Text(str(estimate["request_id"])), *map(price, numbers))
     console.print(table)
     lines = ["", *(f"Refused   {printable(one.seen.key or b'')}: {one.origin.message}" for one in result.refused)]
     features = ", ".join(f"{name} {value}" for name, value in list(result.features.items())[:4])

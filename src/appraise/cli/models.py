@@ -83,6 +83,8 @@ def _render_details(console: Console, details: ModelDetails) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from appraise.evaluation.display import size
+
     entry, manifest = details.entry, details.manifest
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
@@ -97,7 +99,7 @@ def _render_details(console: Console, details: ModelDetails) -> None:
         **({} if manifest.git_commit is None else {"commit": manifest.git_commit}),
         "MLflow run": entry.run_id,
         "digest": entry.digest,
-        "size": f"{details.size_bytes / 2**20:.1f} MB in {len(manifest.files)} files",
+        "bundle size": f"{size(details.size_bytes)} in {len(manifest.files)} files: the model and its known sales",
         "bundle": str(details.folder),
         "made with": ", ".join(f"{name} {version}" for name, version in manifest.libraries.items()),
     }

@@ -96,7 +96,7 @@ def candidates_table(
     title = f"Candidates by validation {metric.title}"
     if row_budget_microseconds is not None:
         title += f", within {display.microseconds(row_budget_microseconds)} a row"
-    table = _table(title, "", "validation", "holdout", "a row", "fit", "size", "")
+    table = _table(title, "", "validation", "holdout", "a row", "fit", "model size", "")
     for one in candidates:
         _add(
             table,

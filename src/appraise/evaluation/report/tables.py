@@ -66,7 +66,8 @@ def candidates_table(evaluation: Evaluation) -> Html:
         for one in evaluation.ranked
     ]
     chosen = next((position for position, one in enumerate(evaluation.ranked) if one.chosen), None)
-    headers = ["Model", f"Validation {metric.title}", f"Holdout {metric.title}", "One row", "Training", "Size", ""]
+    errors = f"Validation {metric.title}", f"Holdout {metric.title}"
+    headers = ["Model", *errors, "One row", "Training", "Model size", ""]
     return table(headers, rows, chosen=chosen)
 
 
