@@ -118,6 +118,16 @@ def test_text_stays_as_it_is_in_a_text_file(predict, rows, tmp_path):
     assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith('"1,250.0",')
 
 
+def test_cells_that_stand_for_no_value_stay_as_they_came_in_a_text_file(predict, rows, tmp_path):
+    lines = rows.with_columns(extra=pl.lit(" N/A ")).write_csv().splitlines()
+    lines[1] = "NaN," + lines[1].split(",", 1)[1]
+    lines[2] = "," + lines[2].split(",", 1)[1]
+    result, _ = predict("\n".join(lines).encode(), output="out.csv")
+    written = (tmp_path / "out.csv").read_text().splitlines()
+    assert [line.split(",")[: len(rows.columns) + 1] for line in written] == [line.split(",") for line in lines]
+    assert result.valued == 10
+
+
 def test_warnings_are_told(predict, rows):
     _, out = predict(rows.with_columns(square_feet=pl.lit(45_000.0)))
     assert all("square_feet 45000 lies outside the values seen in training" in warning for warning in out["warnings"])

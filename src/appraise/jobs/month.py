@@ -246,7 +246,8 @@ class _Reader:
                     self._known.append(known)
                 here = days.is_between(self._month.first, self._month.last).fill_null(value=False)
                 if here.any():
-                    yield Unit(unit.layout, unit.table.filter(here.to_arrow()))
+                    mask = here.to_arrow()
+                    yield Unit(unit.layout, unit.table.filter(mask), unit.came.filter(mask))
 
     def known(self) -> pl.DataFrame:
         """Canonical rows of sales after training and before the month, checked and each once."""

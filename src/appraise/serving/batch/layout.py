@@ -68,12 +68,14 @@ class Layout:
         came: the columns that come from the input, under their own names.
         renamed: the names in the output of those that are called like an added column.
         notes: what a person should know.
+        cells: whether the cells of text files are kept as they are.
     """
 
     files: tuple[FileLayout, ...]
     came: pa.Schema
     renamed: dict[str, str]
     notes: tuple[str, ...]
+    cells: bool = False
 
     @property
     def schema(self) -> pa.Schema:
@@ -106,7 +108,7 @@ def find_layout(spec: DatasetSpec, files: Sequence[InputFile], *, endpoint: str 
             first.setdefault(name, file.address)
     assert came is not None  # noqa: S101  there is a file
     notes = (note for layout in layouts for note in (layout.match.assumed, _reads(layout, spec)) if note)
-    return Layout(tuple(layouts), came, _apart(came.names), tuple(dict.fromkeys(notes)))
+    return Layout(tuple(layouts), came, _apart(came.names), tuple(dict.fromkeys(notes)), cells)
 
 
 def _of_file(spec: DatasetSpec, file: InputFile, endpoint: str | None, *, cells: bool) -> tuple[FileLayout, pa.Schema]:

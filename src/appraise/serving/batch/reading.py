@@ -27,12 +27,14 @@ class Unit:
 
     Attributes:
         layout: of the file that they are of.
-        table: the rows that could be told apart into columns.
+        table: the rows that could be told apart into columns, stripped, and null where there is no value.
+        came: the same rows, cell by cell as they came.
         broken: the others, by their places among all of them.
     """
 
     layout: FileLayout
     table: pa.Table
+    came: pa.Table
     broken: tuple[BrokenRow, ...] = ()
 
 
@@ -66,7 +68,8 @@ def _parquet(piece: Piece, stream: BinaryIO, address: str, layout: FileLayout) -
             skip = max(0, skip - batch.num_rows)
             left -= wanted.num_rows
             if wanted.num_rows:
-                yield Unit(layout, pa.Table.from_batches([wanted]))
+                rows = pa.Table.from_batches([wanted])
+                yield Unit(layout, rows, rows)
             if not left:
                 return
     raise DataError(f"{address} has fewer rows than it says", hint="write or copy the file again")
@@ -83,5 +86,8 @@ def _text(piece: Piece, stream: BinaryIO, address: str, layout: FileLayout) -> U
             f"{address} has {found:,} rows from byte {piece.start:,}, where {piece.rows:,} were counted",
             hint="check the quoting of its fields",
         )
-    text = without_missing(pl.DataFrame(table), layout.csv)
-    return Unit(layout, text.to_arrow(), tuple(broken))
+    cells = pl.DataFrame(table)
+    text = without_missing(cells, layout.csv)
+    # An empty text would be written in quotes.
+    came = cells.with_columns(pl.when(pl.all() != "").then(pl.all()).name.keep())
+    return Unit(layout, text.to_arrow(), came.to_arrow(), tuple(broken))

@@ -61,7 +61,7 @@ class Valuer:
             if field.name not in unit.table.column_names:
                 columns.append(pa.chunked_array([pa.nulls(unit.table.num_rows, field.type)]))
                 continue
-            column = unit.table.column(field.name)
+            column = (unit.came if self._layout.cells else unit.table).column(field.name)
             if unit.layout.csv is not None and field.type != pa.string():
                 column = _typed(spec, field.name, unit, frame)
             columns.append(column.cast(field.type))
