@@ -197,6 +197,7 @@ def test_a_folder_is_one_table_and_rows_keep_their_place(read, tmp_path):
     [
         (lambda data: data[:200], "not a whole Parquet file"),
         (lambda data: b"PAR1" + bytes(len(data)), "not a whole Parquet file"),
+        (lambda data: b"\x01\x00\x9f" + data[4:], "is not a Parquet file"),
     ],
 )
 def test_a_damaged_parquet_file_is_named(read, tmp_path, damage, message):

@@ -18,6 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from appraise.datasets.cells import parse_column
+from appraise.datasets.parquetread import PARQUET_SUFFIXES
 from appraise.datasets.spec import CsvFormat
 from appraise.errors import DataError
 
@@ -143,6 +144,8 @@ def check_is_text_head(head: bytes, path: str, encoding: str | None = None) -> N
             raise DataError(f"{path} is {kind}, not CSV text", hint=hint)
     wide = head[:2] in (b"\xff\xfe", b"\xfe\xff") or re.match(r"(?i)utf[-_]?(16|32)", encoding or "") is not None
     if b"\0" in head and not wide:
+        if path.lower().endswith(PARQUET_SUFFIXES):
+            raise DataError(f"{path} is not a Parquet file, nor text", hint="write it again, or copy it whole")
         raise DataError(f"{path} is not text: it holds zero bytes", hint="export the table as CSV text in UTF-8")
 
 

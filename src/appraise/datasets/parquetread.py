@@ -11,6 +11,8 @@ import polars as pl
 from appraise.errors import DataError
 
 MAGIC = b"PAR1"
+#: What files of it are called.
+PARQUET_SUFFIXES = (".parquet", ".pq")
 #: Bytes a value takes in memory while a table is read and typed, as measured (`docs/decisions/0003-memory.md`).
 _NUMBER_COST = 40
 _TEXT_COST = 96

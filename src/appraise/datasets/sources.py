@@ -15,11 +15,11 @@ import polars as pl
 
 from appraise.datasets import simulate
 from appraise.datasets.atomic import replacing
+from appraise.datasets.parquetread import PARQUET_SUFFIXES
 from appraise.datasets.s3 import fetch_s3
 from appraise.datasets.spec import DatasetSpec
 from appraise.errors import DataError, DownloadError, OutputError, did_you_mean
 
-PARQUET_SUFFIXES = (".parquet", ".pq")
 TABLE_SUFFIXES = (*PARQUET_SUFFIXES, ".csv", ".tsv", ".txt")
 
 _CALIFORNIA = "california_housing"

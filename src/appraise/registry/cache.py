@@ -14,7 +14,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from appraise.errors import BundleError, OutputError
+from appraise.logs import get_logger
 from appraise.registry.bundle import verify_bundle
+
+_log = get_logger(__name__)
 
 _INDEX = "index.json"
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -25,19 +28,23 @@ class BundleCache:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._told: set[Path] = set()
 
     def names(self) -> tuple[str, ...]:
         """The models that it has an index of, in order of their names."""
         return tuple(sorted(index.parent.name for index in self._root.glob(f"*/{_INDEX}")))
 
     def get(self, name: str, digest: str) -> Path | None:
-        """The folder of a bundle whose files have been checked, or None where it is absent or damaged."""
+        """The folder of a bundle whose files have been checked, or None where it is absent, or damaged and logged."""
         folder = self._root / name / digest
         if _DIGEST.fullmatch(digest) is None or not folder.is_dir():
             return None
         try:
             verify_bundle(folder, digest=digest)
-        except BundleError:
+        except BundleError as error:
+            if folder not in self._told:
+                self._told.add(folder)
+                _log.warning("a cached bundle is damaged and not used", model=name, reason=error.message)
             return None
         return folder
 
@@ -62,6 +69,8 @@ class BundleCache:
             folder = home / digest
             if folder.exists() and self.get(name, digest) is None:
                 shutil.rmtree(folder)
+                self._told.discard(folder)
+                _log.warning("a damaged bundle was fetched again", model=name, folder=str(folder))
             if not folder.exists():
                 fetched.rename(folder)
         except OSError as error:

@@ -91,7 +91,7 @@ def contributions(predictor: Predictor, row: Mapping[str, Any]) -> Explanation:
     """
     problems = predictor.checker.problems([row])
     if problems:
-        raise RowError(tuple(problems), hint="correct these fields; nothing was valued")
+        raise RowError(tuple(problems), hint="correct these fields")
     table = predictor.dated(predictor.vocabulary.encode_rows([row]))
     return explain(predictor, table, predictor.value(table).estimate)[0]
 

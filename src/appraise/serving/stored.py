@@ -123,7 +123,7 @@ def read_asked(spec: DatasetSpec, row: Mapping[str, Any], *, position: int = 0) 
             ]
             given |= dict(zip(names, values, strict=True))
     if problems:
-        raise RowError(tuple(problems), hint="correct these fields; nothing was valued")
+        raise RowError(tuple(problems), hint="correct these fields")
     missing = (column.name for column in spec.inputs if column.role != "sale_date" and given.get(column.name) is None)
     return Asked(given, user, tuple(missing))
 

@@ -93,6 +93,7 @@ def test_users_and_features_that_are_not_there_are_named(server, row):
     def refused(**body):
         answer = server.post("/predict", json=body)
         assert answer.status_code == 422, answer.text
+        assert answer.text.count("nothing was valued") <= 1, "it is said once"
         return [(error["field"], error["constraint"]) for error in answer.json()["errors"]]
 
     assert refused(user_id="nobody", MedInc=8.3) == [("user_id", "must be a user whose features are stored")]
