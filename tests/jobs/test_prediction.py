@@ -149,7 +149,7 @@ def test_estimates_that_are_not_vouched_for_are_counted(predict, rows, monkeypat
     assert result.unusable == result.to_dict()["unusable"] == 12
     assert "none" not in grades[:12]
     assert set(grades[12:]) == {"none"}
-    assert all("estimated without knowing square_feet" in warning for warning in out["warnings"][12:])
+    assert all("unlike any sale: " in warning for warning in out["warnings"][12:])
 
 
 @pytest.mark.parametrize("content", [b"", b"square_feet\n", b"a,b\n1,2\n"], ids=["empty", "header", "other columns"])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import re
 from typing import Any
 
 import numpy as np
@@ -70,11 +71,14 @@ def away(home: dict[str, Any], km: float) -> dict[str, Any]:
 
 def reasons(warnings: tuple[str, ...]) -> list[str]:
     """What is said of a place or of inputs, beside values outside their range."""
-    return [entry for entry in warnings if "known sale" in entry or entry.startswith("estimated without")]
+    return [entry for entry in warnings if "known sale" in entry or entry.startswith("estimated with")]
 
 
 def test_an_ordinary_home_is_valued_as_before_to_the_bit(bayside, before, sales):
-    newer = sales[2000:]
+    assert bayside.support is not None
+    checked = dt.date(1970, 1, 1) + dt.timedelta(days=int(bayside.last_sale + bayside.support.horizon))
+    newer = sales[2000:].filter(pl.col("sale_date") <= checked)
+    assert newer.height > 200
     now, then = (one.predict_columns(input_columns(one.spec, newer)) for one in (bayside, before))
     assert now.estimate.tolist() == then.estimate.tolist()
     ordinary = [not reasons(entries) for entries in now.warnings]
@@ -92,8 +96,11 @@ def test_a_place_in_the_ocean_gets_no_confidence_and_the_reason(bayside, before,
     (reason,) = reasons(found.warnings[0])
     assert reason.startswith("the nearest known sale is 3")
     assert "km away, of 20" in reason
-    assert "estimates were checked where eight recent sales lay within" in reason
+    eighth, checked = (float(text) for text in re.findall(r"the eighth (?:up to )?([0-9]+) km", reason))
+    assert eighth > 300 > checked
+    assert "; estimates were checked with the eighth up to " in reason
     assert reason.endswith("do not use this estimate")
+    assert found.warnings[0][0] == reason
     known = prices(bayside.spec, sales[:2000])
     assert ((found.lower[0] <= known) & (known <= found.upper[0])).mean() >= 0.89
     wide = bayside.predict([row], level=0.99)
@@ -150,7 +157,10 @@ def test_levels_and_values_never_seen_all_at_once_leave_little_confidence(baysid
     assert width(found) > 1.5 * width(then)
     assert found.fsd[0] > 1.5 * then.fsd[0]
     assert found.grades[0] in ("medium", "low", "none")
-    assert sum("not seen in training" in entry for entry in found.warnings[0]) == 2
+    assert sum("not among the sales that the model learned from" in entry for entry in found.warnings[0]) == 2
+    (reason,) = reasons(found.warnings[0])
+    assert "zip_code" in reason.partition(" and with ")[2]
+    assert "zip_code" not in reason.partition(" and with ")[0]
     lost = away(row, 385.0)
     assert bayside.predict([lost]).grades == ("none",)
 
@@ -164,17 +174,107 @@ def test_a_value_that_is_usually_missing_and_is_missing_changes_nothing(bayside,
     assert bayside.predict([row]).warnings == ((),)
 
 
-def test_a_row_before_every_known_sale_is_not_vouched_for(bayside, home):
+def test_a_row_before_every_known_sale_is_not_vouched_for(bayside, home, sales):
     found = bayside.predict([{**home, "sale_date": dt.date(1990, 1, 1)}])
     assert found.grades == ("none",)
-    assert found.warnings[0][-1] == "no sale is known before the row's date: do not use this estimate"
+    first = bayside.support is not None and found.warnings[0][0]
+    assert first == "no sale is known before the row's date: do not use this estimate"
+    assert f"the first of which is of {sales['sale_date'][0]}" in found.warnings[0][1]
 
 
 def test_a_place_whose_sales_are_all_old_is_told_of_by_their_date(bayside, home):
     found = bayside.predict([{**home, "sale_date": dt.date(2100, 1, 1)}])
     assert found.grades == ("none",)
     (reason,) = reasons(found.warnings[0])
-    assert ", of 20" in reason
+    assert reason.startswith("the newest known sale is of 20")
+    assert reason.endswith("do not use this estimate")
+
+
+@pytest.mark.parametrize(
+    ("days", "grades", "end"),
+    [
+        (1, {"high", "medium"}, None),
+        (400, {"medium"}, "the market may have moved since"),
+        (900, {"low"}, "the market may have moved since"),
+        (28 * 365, {"none"}, "do not use this estimate"),
+    ],
+)
+def test_the_longer_no_sale_is_known_the_less_is_claimed_and_the_reason_is_their_age(bayside, home, days, grades, end):
+    assert bayside.support is not None
+    assert 30 < bayside.support.horizon < 400
+    last = dt.date(1970, 1, 1) + dt.timedelta(days=int(bayside.last_sale))
+    found = bayside.predict([{**home, "sale_date": last + dt.timedelta(days=days)}])
+    assert found.grades[0] in grades
+    said = [entry for entry in found.warnings[0] if not entry.startswith("sale_date")]
+    if end is None:
+        assert said == []
+    else:
+        (reason,) = said
+        assert reason.startswith(
+            f"the newest known sale is of {last}, {round(days / 30.4375)} months before this date;"
+        )
+        assert " months after the last sale" in reason
+        assert reason.endswith(end)
+        assert (found.warnings[0][0] == reason) is (end == "do not use this estimate")
+
+
+def test_news_of_sales_makes_an_old_market_a_known_one(bayside, home, sales):
+    row = {**home, "sale_date": dt.date(1970, 1, 1) + dt.timedelta(days=int(bayside.last_sale) + 900)}
+    shifted = sales[:2000].with_columns(pl.col("sale_date") + pl.duration(days=890))
+    known = bayside.with_sales(input_columns(bayside.spec, shifted), prices(bayside.spec, shifted))
+    assert bayside.predict([row]).grades == ("low",)
+    assert known.predict([row]).grades[0] in ("high", "medium")
+
+
+@pytest.mark.parametrize("absurd", [{"bedrooms": 60}, {"lot_area": 10_000_000.0}, {"zip_code": "99999"}])
+def test_a_home_with_a_value_unlike_any_sale_is_never_graded_high(bayside, before, home, absurd):
+    row = {**home, **absurd}
+    assert bayside.predict([home]).grades == before.predict([row]).grades == ("high",)
+    assert bayside.predict([row]).grades[0] in ("medium", "low", "none")
+    assert not any("without knowing" in entry for entry in bayside.predict([row]).warnings[0])
+
+
+@pytest.fixture(scope="module")
+def capped(sales: pl.DataFrame) -> tuple[Predictor, float]:
+    """A market whose dearest tenth was recorded as one price."""
+    cap = float(sales["price"].quantile(0.9))
+    return fit("bayside", sales.with_columns(pl.col("price").clip(upper_bound=cap)), train=1600, validation=400), cap
+
+
+def test_an_estimate_near_the_cap_of_prices_says_so_and_is_never_high(capped, bayside, sales, tmp_path):
+    predictor, cap = capped
+    dear = sales[2000:].filter(pl.col("price") > 1.2 * cap)
+    found = predictor.predict(rows_of(predictor, dear))
+    said = f"prices above {cap:,.0f} USD were recorded as that: the true price may be higher than the upper end"
+    told = np.array([said in entries for entries in found.warnings])
+    assert told.mean() > 0.9
+    assert "high" not in np.array(found.grades)[told]
+    kept = Predictor.load(save(predictor, tmp_path / "capped"))
+    assert kept.predict(rows_of(predictor, dear)).warnings == found.warnings
+    cheap = predictor.predict(rows_of(predictor, sales[2000:].filter(pl.col("price") < 0.5 * cap)))
+    assert not any(said in entries for entries in cheap.warnings)
+    assert "high" in cheap.grades
+    assert not any(
+        "recorded as that" in text for entries in bayside.predict(rows_of(bayside, dear)).warnings for text in entries
+    )
+
+
+def test_no_interval_reaches_below_zero_and_no_score_is_zero_without_a_reason(bayside, sales):
+    assert bayside.support is not None
+    wide = dataclasses.replace(bayside.intervals, scores=bayside.intervals.scores * 40)
+    unsure = dataclasses.replace(bayside, intervals=wide, scale="linear")
+    found = unsure.predict(rows_of(bayside, sales[1990:2000]))
+    assert (found.lower >= 0.0).all()
+    for grade, entries in zip(found.grades, found.warnings, strict=True):
+        assert (grade == "none") == entries[0].endswith("do not use this estimate") if entries else grade != "none"
+
+
+def test_what_was_widened_is_graded_by_its_whole_interval(bayside, home):
+    bare = {**home, **dict.fromkeys(optional(bayside)), "living_area": 19_000.0, "city": "Atlantis"}
+    found = bayside.predict([bare])
+    log = np.sinh(np.log(found.upper / found.lower) / 2 / 1.645)
+    linear = (found.upper - found.lower) / 2 / found.estimate / 1.645
+    assert found.fsd[0] >= (log if bayside.scale == "log" else linear)[0] * (1 - 1e-9)
 
 
 def test_however_rows_come_together_the_numbers_are_the_same(bayside, sales, home):
@@ -222,4 +322,4 @@ def test_without_places_what_is_not_known_is_what_counts():
     assert found.estimate.tolist() == then.estimate.tolist()
     assert found.fsd[0] == then.fsd[0]
     assert found.fsd[1] > then.fsd[1]
-    assert found.warnings[1][-1].startswith("estimated without knowing square_feet")
+    assert found.warnings[1][-1].startswith("estimated with square_feet unlike any sale")

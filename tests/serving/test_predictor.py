@@ -192,8 +192,8 @@ def test_what_lies_outside_training_is_named_with_the_range(bayside, newer):
     low, high = bayside.ranges[bayside.vocabulary.names_.index("living_area")]
     assert set(warnings) == {
         f"living_area 15000 lies outside the values seen in training, {low:g} to {high:g}",
-        "zip_code has a level that was not seen in training",
-        "estimated without knowing zip_code, living_area: the interval is as wide as errors without that were",
+        "this zip_code was not among the sales that the model learned from",
+        "estimated with zip_code, living_area unlike any sale: the interval is as wide as errors without that were",
     }
 
 

@@ -359,20 +359,20 @@ class Comparables(Transformation):
             for position, near, km in zip(positions[0][found], likeness[0][found], kilometres, strict=True)
         ]
 
-    def nearest_in_place(self, table: Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Distance in km and day (NaN in undated data) of the known sale nearest to each of n rows, both of shape (n,).
+    def nearest_in_place(self, table: Table, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Distances in km and days (NaN in undated data) of the known sales nearest to n rows, both (n, count).
 
-        The distance is infinite where no sale is known.
+        A sale's age counts as distance, so that they need not ascend. They are infinite where so many are not known.
 
         Raises:
             ValueError: the data have no places.
         """
         own = self._with_days(self.records(table), self.pool_.last_day)
         place = self._in_place()
-        positions = self.pool_.trees[place].query(self._points(own, place), 1, before=self._known_before(own))[0][:, 0]
+        positions = self.pool_.trees[place].query(self._points(own, place), count, before=self._known_before(own))[0]
         sales = self.pool_.records[positions]
-        distances = np.hypot(sales[:, X] - own[:, X], sales[:, Y] - own[:, Y])
-        days = sales[:, DAY] if self.dated_ else np.full(len(own), np.nan)
+        distances = np.hypot(sales[..., X] - own[:, None, X], sales[..., Y] - own[:, None, Y])
+        days = sales[..., DAY] if self.dated_ else np.full(positions.shape, np.nan)
         return np.where(positions < 0, np.inf, distances), days
 
     def _in_place(self) -> int:

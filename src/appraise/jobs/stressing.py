@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from appraise.datasets.spec import DatasetSpec
 from appraise.datasets.splitting import fold_of_blocks, spatial_blocks
 from appraise.datasets.table import Table
+from appraise.evaluation.provenance import capped_share
 from appraise.features.pipeline import FeaturePipeline
 from appraise.features.vocabulary import UNSEEN, Vocabulary
 from appraise.jobs.fitted import Rows
@@ -116,6 +117,7 @@ class Stress:
                 weights = np.where(areas.unknown.any(axis=0), np.maximum(weights, lost), weights)
             masked = _joined([masked, areas])
         lost_by = masked.unknown @ weights
+        prices = np.concatenate((self.train.prices, self.validation.prices))
         missing = np.isnan(np.concatenate((self.train.table.values, self.validation.table.values)))
         usual = missing.mean(axis=0) >= _RARE
         return Support(
@@ -129,8 +131,20 @@ class Stress:
             most_missing=int(np.quantile(missing[:, usual].sum(axis=1), 1.0 - _RARE, method="higher")),
             inputs=Ladder.of(_INPUT_EDGES, lost_by, masked.scores, least=_LEAST_ROWS),
             least_known=_least_known(lost_by, masked),
-            market=market_quantiles(np.concatenate((self.train.prices, self.validation.prices))),
+            market=market_quantiles(prices),
+            cap=float(prices.max()) if capped_share(prices) else np.inf,
+            horizon=self._horizon(),
         )
+
+    def _horizon(self) -> float:
+        """Days that validation reaches beyond the last sale that training knows; infinite in undated data."""
+        date = self.spec.sale_date
+        if date is None:
+            return np.inf
+        last, end = (
+            np.fmax.reduce(rows.table.column(date.name), initial=np.nan) for rows in (self.train, self.validation)
+        )
+        return float(end - last) if end > last else np.inf
 
     def _near(self) -> NDArray[np.int64]:
         names = self.pipeline.output_names_

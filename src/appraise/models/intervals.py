@@ -174,19 +174,27 @@ def out_of_fold_estimates(
 
 
 @njit(cache=True, nogil=True)
-def estimates_of(centre, half, half_fsd, logarithmic, floor):  # type: ignore[no-untyped-def]
+def estimates_of(centre, half, half_fsd, logarithmic, floor, values, date, last_day, cap, reach):  # type: ignore[no-untyped-def]
     """Estimates and intervals in the target's unit from those on the model's scale.
 
     Args:
         centre: (n,) on the model's scale.
         half, half_fsd: (n,) half widths there of the interval and of the forecast standard deviation.
         logarithmic: whether the scale is that of logarithms.
-        floor: what no lower end lies below.
+        floor: what no price lies below.
+        values: (n, p) encoded inputs.
+        date: the column of the date, negative without one.
+        last_day: of dates that no more is said of.
+        cap: the price that greater ones were recorded as.
+        reach: forecast standard deviations above an estimate that may reach the cap.
 
     Returns:
-        (4, n) estimates, lower and upper ends, and forecast standard deviations as shares of the estimates.
+        (4, n) estimates, lower and upper ends, and forecast standard deviations as shares of the estimates; and the
+        rows that are dated later, reach the cap, or err by as much as their estimate.
     """
     out = np.empty((4, len(centre)))
+    rows = np.empty(len(centre), np.int64)
+    found = 0
     for row in range(len(centre)):
         value, reach = centre[row], half[row]
         if logarithmic:
@@ -195,11 +203,15 @@ def estimates_of(centre, half, half_fsd, logarithmic, floor):  # type: ignore[no
             out[2, row] = np.exp(value + reach)
             out[3, row] = np.sinh(half_fsd[row])
         else:
-            out[0, row] = value
+            out[0, row] = max(value, floor)
             out[1, row] = max(value - reach, floor)
-            out[2, row] = value + reach
+            out[2, row] = max(value + reach, floor)
             out[3, row] = half_fsd[row] / max(abs(value), 1e-12)
-    return out
+        capped = out[2, row] >= cap or out[0, row] * (1.0 + reach * out[3, row]) >= cap
+        late = date >= 0 and values[row, date] > last_day
+        rows[found] = row
+        found += capped or late or out[3, row] >= 1.0
+    return out, rows[:found]
 
 
 def _with_estimate(X: NDArray[np.float64], estimate: NDArray[np.float64]) -> NDArray[np.float64]:

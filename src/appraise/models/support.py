@@ -97,6 +97,8 @@ class Support:
         inputs: scores by the sum of weights of unknown inputs; None where they were too few.
         least_known: the sum from which estimates were no better than the market's median.
         market: ascending quantiles of known prices, in money.
+        cap: the price that greater ones were recorded as; infinite where they were not.
+        horizon: days after the last known sale up to which estimates were checked; infinite in undated data.
     """
 
     near: NDArray[np.int64]
@@ -110,6 +112,8 @@ class Support:
     inputs: Ladder | None
     least_known: float
     market: NDArray[np.float64]
+    cap: float = np.inf
+    horizon: float = np.inf
 
     def severity_of_place(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """How far beyond the ordinary the place of n rows lies, shape (n,); infinite without any known sale."""
@@ -162,6 +166,7 @@ class Support:
             "weights": self.weights,
             "usual": self.usual,
             "market": self.market,
+            "bounds": np.array([self.cap, self.horizon]),
         }
         for name, ladder in (("place", self.place), ("inputs", self.inputs)):
             if ladder is not None:
@@ -174,6 +179,8 @@ class Support:
         """The inverse of `state`."""
         arrays = state.arrays
         farthest, least_gap, checked, most_missing, least_known = arrays["limits"].tolist()
+        # Older bundles know neither.
+        cap, horizon = arrays["bounds"].tolist() if "bounds" in arrays else (np.inf, np.inf)
         return cls(
             near=arrays["near"],
             farthest=farthest,
@@ -186,6 +193,8 @@ class Support:
             inputs=_ladder(arrays, "inputs"),
             least_known=least_known,
             market=arrays["market"],
+            cap=cap,
+            horizon=horizon,
         )
 
 

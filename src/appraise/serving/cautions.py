@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +21,11 @@ _NONE_NEAR = np.empty(0, np.int64)
 #: Names of inputs in one sentence; of more it says how many.
 _MOST_NAMED = 5
 
-_UNUSABLE = "do not use this estimate"
+#: Which sale's distance says how far a place is from sales, as of `Support`.
+_EIGHTH = 8
+
+#: How every reason ends where no estimate is claimed.
+UNUSABLE = "do not use this estimate"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,12 +55,14 @@ class Cautions:
     Attributes:
         spec, vocabulary, ranges: of the predictor.
         support: what was measured of such rows; None in a bundle that does not know, whose intervals stay as they are.
+        last_day: up to which estimates were checked; of later rows the age of all sales is told, not of those around.
     """
 
     spec: DatasetSpec
     vocabulary: Vocabulary
     ranges: NDArray[np.float64]
     support: Support | None
+    last_day: float = np.inf
     _far: NDArray[np.float64] = field(init=False, repr=False)
     _limits: tuple[NDArray[np.bool_], int] = field(init=False, repr=False)
     _near: tuple[NDArray[np.int64], float, float] = field(init=False, repr=False)
@@ -88,16 +95,28 @@ class Cautions:
         return found
 
     def warnings(
-        self, values: NDArray[np.float64], outside: NDArray[np.int64], strained: Strained | None
+        self,
+        values: NDArray[np.float64],
+        outside: NDArray[np.int64],
+        strained: Strained | None,
+        held: Mapping[int, tuple[str, ...]],
     ) -> tuple[tuple[str, ...], ...]:
-        """What a reader should know of each of n rows."""
+        """What a reader should know of each of n rows, not to use the estimate first.
+
+        Args:
+            values: (n, p) encoded inputs.
+            outside, strained: as found.
+            held: reasons by row for which less is claimed.
+        """
         told: list[tuple[str, ...]] = [()] * len(values)
         for row in outside.tolist():
             told[row] = range_warnings(values[row], self.ranges, self.vocabulary)
         if strained is not None:
             for row, reasons in zip(strained.rows.tolist(), strained.reasons, strict=True):
                 told[row] += reasons
-        return tuple(told)
+        for row, reasons in held.items():
+            told[row] += reasons
+        return tuple(tuple(sorted(one, key=lambda entry: not entry.endswith(UNUSABLE))) for one in told)
 
     def strained(
         self, rows: NDArray[np.int64], table: Table, features: NDArray[np.float64], pipeline: FeaturePipeline
@@ -118,7 +137,7 @@ class Cautions:
         place = support.severity_of_place(features[rows])
         # Not a matrix product, whose last bit depends on how many rows there are.
         inputs = (unknown * support.weights).sum(axis=1)
-        kept = (place > 0) | (inputs > support.first_loss)
+        kept = (place > 0) | (inputs > support.first_loss) | unheard.any(axis=1)
         if not kept.any():
             return None
         rows, place, inputs, unheard, unknown = rows[kept], place[kept], inputs[kept], unheard[kept], unknown[kept]
@@ -126,42 +145,89 @@ class Cautions:
         reasons: list[tuple[str, ...]] = [()] * len(rows)
         placed = np.flatnonzero(place > 0)
         if len(placed):
-            told = self._of_places(Table(table.names, values[kept][placed]), beyond[placed], pipeline)
+            known = Table(table.names, values[kept][placed])
+            told = self._of_places(known, features[rows[placed]], beyond[placed], pipeline)
             for k, reason in zip(placed.tolist(), told, strict=True):
-                reasons[k] = (reason,)
+                reasons[k] = reason
         for k in np.flatnonzero(inputs > support.first_loss).tolist():
-            reasons[k] += (self._of_inputs(unknown[k], useless=bool(useless[k])),)
+            reasons[k] += (self._of_inputs(unknown[k], unheard[k], useless=bool(useless[k])),)
         return Strained(rows, place, inputs, unheard, beyond | useless, tuple(reasons))
 
-    def _of_places(self, rows: Table, beyond: NDArray[np.bool_], pipeline: FeaturePipeline) -> list[str]:
+    def _of_places(
+        self, rows: Table, features: NDArray[np.float64], beyond: NDArray[np.bool_], pipeline: FeaturePipeline
+    ) -> list[tuple[str, ...]]:
         support, comparables = self.support, pipeline.comparables_
         assert support is not None  # noqa: S101  without it no place is told of
         assert comparables is not None  # noqa: S101  the distances are theirs
-        checked = _kilometres(comparables.kilometres(support.checked))
-        distances, days = comparables.nearest_in_place(rows)
-        return [
-            _of_place(*one, checked) for one in zip(distances.tolist(), days.tolist(), beyond.tolist(), strict=True)
-        ]
+        ordinary, checked = comparables.kilometres(support.farthest), comparables.kilometres(support.checked)
+        distances, days = comparables.nearest_in_place(rows, _EIGHTH)
+        eighth = distances[:, -1]
+        date = self.spec.sale_date
+        asked = np.full(len(rows), -np.inf) if date is None else rows.column(date.name)
+        if date is None:
+            # What was tested; of dated sales it has their age in it.
+            eighth = np.array([comparables.kilometres(near) for near in features[:, support.near[0]].tolist()])
+        told: list[tuple[str, ...]] = []
+        for k, unusable in enumerate(beyond.tolist()):
+            nearest = _Place(distances[k, 0], eighth[k], days[k, 0], ordinary, checked)
+            if asked[k] > self.last_day and nearest.eighth <= checked:
+                told.append(())
+            else:
+                told.append((nearest.reason(unusable=unusable),))
+        return told
 
-    def _of_inputs(self, unknown: NDArray[np.bool_], *, useless: bool) -> str:
-        names = [self.vocabulary.names_[position] for position in np.flatnonzero(unknown).tolist()]
-        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-        known = f"estimated without knowing {', '.join(names[:_MOST_NAMED])}{more}"
+    def _of_inputs(self, unknown: NDArray[np.bool_], unheard: NDArray[np.bool_], *, useless: bool) -> str:
+        parts = []
+        if (unknown & ~unheard).any():
+            parts.append(f"without knowing {self._named(unknown & ~unheard)}")
+        if unheard.any():
+            parts.append(f"with {self._named(unheard)} unlike any sale")
+        known = f"estimated {' and '.join(parts)}"
         if useless:
-            return f"{known}, which was no better than the median price: {_UNUSABLE}"
+            return f"{known}: estimates that knew as little were no better than the median price: {UNUSABLE}"
         return f"{known}: the interval is as wide as errors without that were"
 
+    def _named(self, chosen: NDArray[np.bool_]) -> str:
+        names = [self.vocabulary.names_[position] for position in np.flatnonzero(chosen).tolist()]
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        return f"{', '.join(names[:_MOST_NAMED])}{more}"
 
-def _of_place(distance: float, day: float, beyond: bool, checked: str) -> str:  # noqa: FBT001
-    """A sentence of the place of one row, by its nearest known sale."""
-    if math.isinf(distance):
-        return f"no sale is known before the row's date: {_UNUSABLE}"
-    dated = not math.isnan(day)
-    nearest = f"the nearest known sale is {_kilometres(distance)} away{f', of {date_of(day)}' if dated else ''}"
-    if beyond:
-        sales = "recent sales" if dated else "sales"
-        return f"{nearest}; estimates were checked where eight {sales} lay within {checked}: {_UNUSABLE}"
-    return f"{nearest}, with too few others around: the interval is as wide as errors in areas without sales were"
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What is known around one row.
+
+    Attributes:
+        distance, eighth: km to the nearest and the eighth known sale; infinite without.
+        day: of the nearest; NaN in undated data.
+        ordinary, checked: km to the eighth that are ordinary, and up to which estimates were checked.
+    """
+
+    distance: float
+    eighth: float
+    day: float
+    ordinary: float
+    checked: float
+
+    def reason(self, *, unusable: bool) -> str:
+        """The row's place in a sentence."""
+        if math.isinf(self.distance):
+            return f"no sale is known before the row's date: {UNUSABLE}"
+        dated = not math.isnan(self.day)
+        nearest = f"the nearest known sale is {_kilometres(self.distance)} away"
+        if dated:
+            nearest += f", of {date_of(self.day)}"
+        if math.isinf(self.eighth):
+            nearest += ", and there are fewer than eight"
+        else:
+            nearest += f", the eighth {_kilometres(self.eighth)}"
+        if unusable and self.eighth > self.checked:
+            return f"{nearest}; estimates were checked with the eighth up to {_kilometres(self.checked)}: {UNUSABLE}"
+        if unusable:
+            return f"{nearest}, and sales around it are older than estimates were checked with: {UNUSABLE}"
+        if dated and self.eighth <= self.ordinary:
+            return f"{nearest}, with too few recent ones around: the interval is as wide as errors in such places were"
+        return f"{nearest}, with too few around: the interval is as wide as errors in areas without sales were"
 
 
 def _kilometres(distance: float) -> str:

@@ -29,6 +29,7 @@ from appraise.registry.bundle import read_bundle
 from appraise.registry.manifest import Manifest
 from appraise.serving.cautions import Cautions, Strained
 from appraise.serving.estimates import DEFAULT_LEVEL, Estimates, joined
+from appraise.serving.limits import Ends, Limits
 from appraise.serving.rows import RowChecker
 from appraise.serving.sales import Comparable, shown_sales
 from appraise.serving.threads import in_threads, threads_used
@@ -37,6 +38,9 @@ __all__ = ["DEFAULT_LEVEL", "Estimates", "Predictor", "Scale"]
 
 #: The scale that models work on: prices as they are, or their logarithms.
 Scale = Literal["linear", "log"]
+
+#: Where little is known the FSD is at least what the 90% interval says of it, were errors normal.
+_TAIL_LEVEL, _TAIL_DEVIATIONS = 0.90, 1.645
 
 #: Rows valued at a time by one of several threads: enough to be quick, few enough that all have some.
 _PIECE = 256
@@ -87,13 +91,20 @@ class Predictor:
     #: Where the date of a row is, None in undated data: asked twice for each call.
     _date: int | None = field(init=False, repr=False)
     _cautions: Cautions = field(init=False, repr=False)
+    _limits: Limits = field(init=False, repr=False)
+    _bounds: tuple[int, float, float, float] = field(init=False, repr=False)
+    _floor: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Find the date's column, and what rows are held against."""
         date = self.spec.sale_date
         position = None if date is None else self.vocabulary.names_.index(date.name)
         object.__setattr__(self, "_date", position)
-        cautions = Cautions(self.spec, self.vocabulary, self.ranges, self.support)
+        limits = Limits(self.spec, self.support, position, self.last_sale)
+        cautions = Cautions(self.spec, self.vocabulary, self.ranges, self.support, limits.bounds()[1])
+        object.__setattr__(self, "_bounds", limits.bounds())
+        object.__setattr__(self, "_floor", limits.floor())
+        object.__setattr__(self, "_limits", limits)
         object.__setattr__(self, "_cautions", cautions)
 
     @classmethod
@@ -211,20 +222,22 @@ class Predictor:
         stale = self._stale(table)
         half = spread * self.intervals.quantiles(level, stale)
         half_fsd = spread * self.intervals.quantiles(FSD_LEVEL, stale)
-        floor = 0.0 if self.spec.objective == "relative" else -np.inf
         outside, unusual = self._cautions.find(table.values, features)
         strained = self._cautions.strained(unusual, table, features, self.pipeline)
         if strained is not None:
-            self._widen(strained, table, spread, (half, half_fsd), (level, FSD_LEVEL))
-        estimate, lower, upper, fsd = estimates_of(centre, half, half_fsd, self.scale == "log", floor)
-        if self.support is not None and strained is not None and strained.unusable.any():
-            # Of such a home no more is known than what homes cost.
-            rows = strained.rows[strained.unusable]
-            low, high = self.support.typical_range(level)
-            lower[rows], upper[rows] = np.minimum(lower[rows], low), np.maximum(upper[rows], high)
-            fsd[rows] = np.maximum(fsd[rows], 1.0)
-        plain = strained is None and not len(outside)
-        warnings = ((),) * len(table) if plain else self._cautions.warnings(table.values, outside, strained)
+            half_tail = spread * self.intervals.quantiles(_TAIL_LEVEL, stale)
+            self._widen(strained, table, spread, (half, half_fsd, half_tail), (level, FSD_LEVEL, _TAIL_LEVEL))
+            # Errors where little is known have heavy tails, of which the middle 68% say too little.
+            half_fsd[strained.rows] = np.maximum(half_fsd, half_tail / _TAIL_DEVIATIONS)[strained.rows]
+        ends, found = estimates_of(
+            centre, half, half_fsd, self.scale == "log", self._floor, table.values, *self._bounds
+        )
+        estimate, lower, upper, fsd = ends
+        held = {}
+        if strained is not None or len(found):
+            held = self._limits.hold(table.values, Ends(*ends), found, strained, level)
+        plain = strained is None and not len(outside) and not held
+        warnings = ((),) * len(table) if plain else self._cautions.warnings(table.values, outside, strained, held)
         return Estimates(estimate, lower, upper, level, fsd, warnings)
 
     def _widen(

@@ -96,10 +96,11 @@ def unusual_rows(values, ranges, far, usual, most_missing, features, near, farth
 def _warning(position: int, value: float, ranges: NDArray[np.float64], vocabulary: Vocabulary) -> str:
     name = vocabulary.names_[position]
     if vocabulary.kinds_[position] == "date":
-        last = date_of(ranges[position, 1])
-        return f"{name} {date_of(value)} lies outside the sales seen in training, the last of which is of {last}"
+        first, last = (str(date_of(end)) for end in ranges[position])
+        end = f"first of which is of {first}" if value < ranges[position, 0] else f"last of which is of {last}"
+        return f"{name} {date_of(value)} lies outside the sales seen in training, the {end}"
     if name in vocabulary.levels_:
-        return f"{name} has a level that was not seen in training"
+        return f"this {name} was not among the sales that the model learned from"
     low, high = ranges[position]
     return f"{name} {_plain(value)} lies outside the values seen in training, {_plain(low)} to {_plain(high)}"
 

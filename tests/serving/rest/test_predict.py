@@ -55,8 +55,8 @@ def test_a_place_in_the_ocean_is_answered_without_any_confidence(server, row):
     body = server.post("/predict", json=ocean).json()
     assert (body["confidence_score"], body["confidence_grade"]) == (0.0, "none")
     assert body["prediction_interval"]["lower"] < body["prediction"] < body["prediction_interval"]["upper"]
-    assert "the nearest known sale is" in body["warnings"][-1]
-    assert body["warnings"][-1].endswith("do not use this estimate")
+    assert body["warnings"][0].startswith("the nearest known sale is")
+    assert body["warnings"][0].endswith("do not use this estimate")
     one, other = server.post("/predict/batch", json={"rows": [row, ocean]}).json()["results"]
     assert one["confidence_grade"] in ("high", "medium", "low")
     assert (other["confidence_grade"], other["warnings"]) == ("none", body["warnings"])
