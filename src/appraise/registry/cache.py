@@ -44,8 +44,9 @@ class BundleCache:
         except BundleError as error:
             if folder not in self._told:
                 self._told.add(folder)
-                _log.warning("a cached bundle is damaged and not used", model=name, reason=error.message)
+                _log.warning("a cached bundle is damaged and has to be fetched again", model=name, reason=error.message)
             return None
+        self._told.discard(folder)
         return folder
 
     def add(self, name: str, digest: str, download: Callable[[Path], Path]) -> Path:
@@ -69,8 +70,6 @@ class BundleCache:
             folder = home / digest
             if folder.exists() and self.get(name, digest) is None:
                 shutil.rmtree(folder)
-                self._told.discard(folder)
-                _log.warning("a damaged bundle was fetched again", model=name, folder=str(folder))
             if not folder.exists():
                 fetched.rename(folder)
         except OSError as error:
