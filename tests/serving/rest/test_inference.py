@@ -112,7 +112,7 @@ def test_tensors_may_be_bytes_both_ways(server, row):
     assert response.status_code == 200, response.text
     head = json.loads(response.content[: int(response.headers["inference-header-content-length"])])
     data = response.content[int(response.headers["inference-header-content-length"]) :]
-    assert [one["parameters"]["binary_data_size"] for one in head["outputs"]] == [16] * 4
+    assert [one["parameters"]["binary_data_size"] for one in head["outputs"]] == [16, 16, 16, 16, 18]
     assert np.frombuffer(data[:16], "<f8").tolist() == expected
     plain = _binary(server, tensors).json()
     assert plain["outputs"][0]["data"] == expected
@@ -141,7 +141,7 @@ def test_tritons_own_client_works_unchanged(server, row, binary):
         assert client.is_model_ready("california", "1.1.0")
         assert client.get_server_metadata()["name"] == "appraise"
         metadata = client.get_model_metadata("california")
-        rows = [row, {**row, "MedInc": 2.0}, {**row, "HouseAge": 3.0}]
+        rows = [row, {**row, "MedInc": 2.0}, {**row, "Latitude": 33.0, "Longitude": -125.0}]
         inputs = []
         for one in metadata["inputs"]:
             tensor = triton.InferInput(one["name"], [len(rows), 1], one["datatype"])
@@ -153,6 +153,9 @@ def test_tritons_own_client_works_unchanged(server, row, binary):
         assert result.get_response()["id"] == "7"
         assert result.as_numpy("estimate").tolist() == [one["prediction"] for one in expected]
         assert result.as_numpy("confidence").tolist() == [one["confidence_score"] for one in expected]
+        grades = [one.decode() if binary else one for one in result.as_numpy("confidence_grade").tolist()]
+        assert grades == [one["confidence_grade"] for one in expected]
+        assert grades[2] == "none"
         other = client.infer("california", inputs, model_version="1.1.0")
         assert other.get_response()["model_version"] == "1.1.0"
         assert other.as_numpy("upper").shape == (3,)

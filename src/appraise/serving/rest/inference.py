@@ -1,7 +1,8 @@
 """The Open Inference Protocol v2, with its binary tensor extension: what clients of KServe, Triton and MLServer speak.
 
 A model takes one tensor for each input column, named as it, of shape [n] or [n, 1], and gives `estimate`, `lower`,
-`upper` and `confidence`, each of shape [n]. Errors have the protocol's own shape, `{"error": "..."}`.
+`upper`, `confidence` and `confidence_grade`, each of shape [n]. Errors have the protocol's own shape,
+`{"error": "..."}`.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class Inference:
                 versions=tuple(known.version for known in self._service.shelf.lineup.known[model.name]),
                 platform=f"appraise_{model.manifest.kind}",
                 inputs=tuple(TensorKind(column.name, datatype(column), (-1,)) for column in model.spec.inputs),
-                outputs=tuple(TensorKind(name, "FP64", (-1,)) for name in OUTPUTS),
+                outputs=tuple(TensorKind(name, kind, (-1,)) for name, kind in OUTPUTS.items()),
             )
         )
 
@@ -123,17 +124,18 @@ class Inference:
             options = Options(version=scope["path_params"].get("version"))
             self._service.recorder.answered_rows(scope, model, options, rows, estimates, request_id=request_id)
         columns = {
-            "estimate": estimates.estimate,
-            "lower": estimates.lower,
-            "upper": estimates.upper,
-            "confidence": estimates.confidence,
+            "estimate": estimates.estimate.tolist(),
+            "lower": estimates.lower.tolist(),
+            "upper": estimates.upper.tolist(),
+            "confidence": estimates.confidence.tolist(),
+            "confidence_grade": list(estimates.grades),
         }
         answer: dict[str, Any] = {
             "model_name": model.name,
             "model_version": model.version,
             "id": request_id,
             "outputs": [
-                {"name": name, "datatype": "FP64", "shape": [len(rows)], "data": columns[name].tolist()}
+                {"name": name, "datatype": OUTPUTS[name], "shape": [len(rows)], "data": columns[name]}
                 for name in wanted
             ],
         }
@@ -191,13 +193,13 @@ def _wanted(document: dict[str, Any]) -> tuple[str, ...]:
     """The outputs that were asked for; all where none was."""
     outputs = document.get("outputs")
     if outputs is None or outputs == []:
-        return OUTPUTS
+        return tuple(OUTPUTS)
     if not isinstance(outputs, list):
         raise _refused(f"the outputs must be an array of objects with a name, received {shown(outputs)}")
     names: list[str] = []
     for one in outputs:
         name = one.get("name") if isinstance(one, dict) else None
-        if name not in OUTPUTS:
+        if not isinstance(name, str) or name not in OUTPUTS:
             raise _refused(f"the outputs are {', '.join(OUTPUTS)}, received {shown(one if name is None else name)}")
         names.append(name)
     return tuple(names)

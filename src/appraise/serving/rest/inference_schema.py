@@ -17,7 +17,8 @@ _DATATYPES = {"number": "FP64", "integer": "INT64", "boolean": "BOOL"}
 #: Datatypes of the protocol. JSON writes numbers in one way, so that any of them is taken for any column.
 NUMBERS = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64")
 TEXTS = "BYTES"
-OUTPUTS = ("estimate", "lower", "upper", "confidence")
+#: The tensors that a model gives, with their datatypes.
+OUTPUTS = {"estimate": "FP64", "lower": "FP64", "upper": "FP64", "confidence": "FP64", "confidence_grade": TEXTS}
 
 
 class Server(msgspec.Struct):
@@ -68,10 +69,10 @@ class ModelKind(msgspec.Struct):
 class Output(msgspec.Struct, omit_defaults=True):
     """A tensor of an answer; one that was asked for as bytes stands behind the JSON."""
 
-    name: Literal["estimate", "lower", "upper", "confidence"]
-    datatype: Literal["FP64"]
+    name: Literal["estimate", "lower", "upper", "confidence", "confidence_grade"]
+    datatype: Literal["FP64", "BYTES"]
     shape: tuple[int, ...]
-    data: tuple[float, ...] | msgspec.UnsetType = msgspec.UNSET
+    data: tuple[float | str, ...] | msgspec.UnsetType = msgspec.UNSET
     parameters: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
 
 

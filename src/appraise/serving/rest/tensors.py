@@ -72,11 +72,18 @@ def reply(answer: dict[str, Any], binary: frozenset[str]) -> Reply:
     pieces = []
     for tensor in answer["outputs"]:
         if tensor["name"] in binary:
-            pieces.append(np.asarray(tensor.pop("data"), dtype="<f8").tobytes())
+            data = tensor.pop("data")
+            texts = tensor["datatype"] == "BYTES"
+            pieces.append(_bytes_of(data) if texts else np.asarray(data, dtype="<f8").tobytes())
             tensor["parameters"] = {"binary_data_size": len(pieces[-1])}
     head = msgspec.json.encode(answer)
     headers = ((HEADER, b"%d" % len(head)),)
     return Reply(head + b"".join(pieces), media_type=b"application/octet-stream", headers=headers)
+
+
+def _bytes_of(texts: list[str]) -> bytes:
+    """Texts, each after its length in four bytes."""
+    return b"".join(len(one).to_bytes(4, "little") + one for one in (text.encode() for text in texts))
 
 
 def _parameter(owner: Any, name: str) -> Any:
