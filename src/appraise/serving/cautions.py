@@ -116,7 +116,7 @@ class Cautions:
                 told[row] += reasons
         for row, reasons in held.items():
             told[row] += reasons
-        return tuple(tuple(sorted(one, key=lambda entry: not entry.endswith(UNUSABLE))) for one in told)
+        return tuple(tuple(sorted(one, key=_is_of_use)) if len(one) > 1 else one for one in told)
 
     def strained(
         self, rows: NDArray[np.int64], table: Table, features: NDArray[np.float64], pipeline: FeaturePipeline
@@ -228,6 +228,10 @@ class _Place:
         if dated and self.eighth <= self.ordinary:
             return f"{nearest}, with too few recent ones around: the interval is as wide as errors in such places were"
         return f"{nearest}, with too few around: the interval is as wide as errors in areas without sales were"
+
+
+def _is_of_use(reason: str) -> bool:
+    return not reason.endswith(UNUSABLE)
 
 
 def _kilometres(distance: float) -> str:
