@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ _LONGEST_DAYS = 5 * 365.25
 _REACH = 2.0
 
 _MONTH_DAYS = 30.4375
+
+_NOTHING = f"errors of homes like this are as large as the estimate: {UNUSABLE}"
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +54,12 @@ class Limits:
     support: Support | None
     date: int | None
     last_sale: float
+    _capped: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Put into words once what is said of many rows."""
+        cap = np.inf if self.support is None else self.support.cap
+        object.__setattr__(self, "_capped", _capped(self.spec, cap))
 
     def hold(
         self,
@@ -71,32 +79,32 @@ class Limits:
             level: of the intervals.
         """
         _, last_day, cap, _ = self.bounds()
-        told: dict[int, tuple[str, ...]] = {}
-        useless: set[int] = set()
+        useless = np.zeros(len(values), np.bool_)
         if strained is not None:
             strange = strained.rows[strained.unheard.any(axis=1)]
             ends.fsd[strange] = np.maximum(ends.fsd[strange], NOT_HIGH)
-            useless.update(strained.rows[strained.unusable].tolist())
-        self._disown(ends, list(useless), level)
-        for row in found.tolist():
-            reasons = []
-            day = np.nan if self.date is None else values[row, self.date]
-            if day > last_day:
-                hopeless = day - self.last_sale > _LONGEST_DAYS
-                reasons.append(self._age(day, hopeless=hopeless))
-                ends.fsd[row] = max(ends.fsd[row], NOT_MEDIUM if day - self.last_sale > _LONG_DAYS else NOT_HIGH)
-                if hopeless:
-                    useless.add(row)
-                    self._disown(ends, [row], level)
-            if row not in useless:
-                if ends.fsd[row] >= NOTHING:
-                    useless.add(row)
-                    reasons.append(f"errors of homes like this are as large as the estimate: {UNUSABLE}")
-                elif ends.upper[row] >= cap or ends.estimate[row] * (1.0 + _REACH * ends.fsd[row]) >= cap:
-                    reasons.append(self._capped())
-                    ends.fsd[row] = max(ends.fsd[row], NOT_HIGH)
-            if reasons:
-                told[row] = tuple(reasons)
+            useless[strained.rows[strained.unusable]] = True
+            self._disown(ends, useless, level)
+        told: dict[int, tuple[str, ...]] = {}
+        if self.date is not None:
+            days = values[found, self.date]
+            aged = found[days > last_day]
+            old = values[aged, self.date] - self.last_sale
+            ends.fsd[aged] = np.maximum(ends.fsd[aged], np.where(old > _LONG_DAYS, NOT_MEDIUM, NOT_HIGH))
+            hopeless = np.zeros(len(values), np.bool_)
+            hopeless[aged[old > _LONGEST_DAYS]] = True
+            self._disown(ends, hopeless, level)
+            useless |= hopeless
+            for row, day in zip(aged.tolist(), values[aged, self.date].tolist(), strict=True):
+                told[row] = (self._age(day, hopeless=bool(hopeless[row])),)
+        others = found[~useless[found]]
+        nothing = ends.fsd[others] >= NOTHING
+        reach = np.maximum(ends.upper[others], ends.estimate[others] * (1.0 + _REACH * ends.fsd[others]))
+        capped = others[~nothing & (reach >= cap)]
+        ends.fsd[capped] = np.maximum(ends.fsd[capped], NOT_HIGH)
+        for rows, reason in ((others[nothing], _NOTHING), (capped, self._capped)):
+            for row in rows.tolist():
+                told[row] = (*told[row], reason) if row in told else (reason,)
         return told
 
     def bounds(self) -> tuple[int, float, float, float]:
@@ -111,9 +119,9 @@ class Limits:
             return 0.0 if self.spec.objective == "relative" else -np.inf
         return 0.0 if self.support.market[0] >= 0 else -np.inf
 
-    def _disown(self, ends: Ends, rows: list[int], level: float) -> None:
+    def _disown(self, ends: Ends, rows: NDArray[np.bool_], level: float) -> None:
         """Of such homes no more is known than what homes cost."""
-        if self.support is None or not rows:
+        if self.support is None or not rows.any():
             return
         low, high = self.support.typical_range(level)
         ends.lower[rows] = np.minimum(ends.lower[rows], low)
@@ -129,11 +137,11 @@ class Limits:
             f"checked up to {_months(checked)} after the last sale: {end}"
         )
 
-    def _capped(self) -> str:
-        assert self.support is not None  # noqa: S101  without it nothing is capped
-        unit = f" {self.spec.currency}" if self.spec.currency else ""
-        price = f"{self.support.cap * self.spec.price_unit:,.0f}{unit}"
-        return f"prices above {price} were recorded as that: the true price may be higher than the upper end"
+
+def _capped(spec: DatasetSpec, cap: float) -> str:
+    unit = f" {spec.currency}" if spec.currency else ""
+    price = f"{cap * spec.price_unit:,.0f}{unit}" if np.isfinite(cap) else ""
+    return f"prices above {price} were recorded as that: the true price may be higher than the upper end"
 
 
 def _months(count: int) -> str:

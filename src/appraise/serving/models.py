@@ -263,11 +263,12 @@ def _load(known: KnownVersion, folder: Path) -> LoadedModel:
 
 
 def _shown_home(predictor: Predictor) -> Mapping[str, Any]:
-    """The home of the spec's examples; where it has none for a column that must be there, one that was sold."""
+    """The home of the spec's examples; one that was sold where a column has none, or where it is no ordinary home."""
     spec = predictor.spec
     row = example_row(spec)
     named = all(column.optional or column.role == "sale_date" or column.example is not None for column in spec.inputs)
-    sold = () if named else predictor.comparables(row, count=1)
+    ordinary = named and not predictor.value(predictor.vocabulary.encode_rows([row])).warnings[0]
+    sold = () if ordinary else predictor.comparables(row, count=1)
     if not sold:
         return row
     dates = {column.name: column.role for column in spec.inputs if column.kind == "date"}
