@@ -263,12 +263,12 @@ def _load(known: KnownVersion, folder: Path) -> LoadedModel:
 
 
 def _shown_home(predictor: Predictor) -> Mapping[str, Any]:
-    """The home of the spec's examples; one that was sold where a column has none, or where it is no ordinary home."""
+    """The home of the spec's examples; one that was sold where a column has none, or where little is known of it."""
     spec = predictor.spec
     row = example_row(spec)
     named = all(column.optional or column.role == "sale_date" or column.example is not None for column in spec.inputs)
-    ordinary = named and not predictor.value(predictor.vocabulary.encode_rows([row])).warnings[0]
-    sold = () if ordinary else predictor.comparables(row, count=1)
+    (grade,) = predictor.value(predictor.vocabulary.encode_rows([row])).grades
+    sold = () if named and grade in ("high", "medium") else predictor.comparables(row, count=1)
     if not sold:
         return row
     dates = {column.name: column.role for column in spec.inputs if column.kind == "date"}
