@@ -116,7 +116,7 @@ def test_a_version_without_an_alias_is_loaded_when_it_is_asked_for(versions):
     model = shelf.load(known)
     assert shelf.lineup.find("california", version="2.0.0", alias=None) is model
     assert shelf.lineup.champions()[0].version == "1.0.0"
-    assert shelf.refresh().find("california", version="2.0.0", alias=None) is model
+    assert shelf.refresh()[1].find("california", version="2.0.0", alias=None) is model
     with pytest.raises(UnknownModelError, match="is not version"):
         shelf.lineup.find("california", version="2.0.0", alias="champion")
 
