@@ -16,7 +16,7 @@ from appraise.jobs.serving.handover import logs_handed_over
 from appraise.jobs.serving.plan import ServePlan, Serving
 from appraise.serving.models import Shelf
 from appraise.serving.rest.crew import Crew
-from appraise.serving.rest.footprint import share_one_arena
+from appraise.serving.rest.footprint import keep_little
 from appraise.serving.rest.guard import Guard
 from appraise.serving.rest.recording import Recorder
 from appraise.serving.rest.server import run_server
@@ -39,7 +39,7 @@ def serve_alone(plan: ServePlan, listener: socket.socket, url: str, announce: Ca
         url: where requests go.
         announce: is called once, when requests are taken.
     """
-    share_one_arena()
+    keep_little()
     shelf = Shelf(RegistrySource(plan.registry), plan.names, plan.default)
     asked = shelf.open()
     with _service(plan, shelf, Crew()) as service:
@@ -71,7 +71,7 @@ def work(plan: ServePlan, listener: socket.socket, folder: Path, parent: int, as
     Raises:
         SystemExit: there is nothing to serve, or estimates cannot be recorded; the log says why.
     """
-    share_one_arena()
+    keep_little()
     logs.configure(level=plan.log_level, format=plan.log_format)
     allow_many_files()
     shelf = Shelf(RegistrySource(plan.registry), plan.names, plan.default)

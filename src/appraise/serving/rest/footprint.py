@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from appraise.logs import get_logger
 
@@ -16,26 +18,32 @@ _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \d+ +(/.*)\n")
 #: Of `madvise` on Linux.
 _DONTNEED = 4
 #: Of `mallopt` of the GNU C library.
-_ARENA_MAX = -8
+_MMAP_THRESHOLD, _ARENA_MAX = -3, -8
+#: Bytes; by itself the library raises it to the largest block that was freed, and then keeps blocks of that size.
+_LARGE_BLOCK = 256 * 1024
+#: Of ELF: a part of a library's file that is loaded, and that the process may write to it.
+_PT_LOAD, _PF_W = 1, 2
 
 
-def share_one_arena() -> None:
-    """Have all threads of this process take memory from one place; to be called before they are many.
+def keep_little() -> None:
+    """Have this process keep little of the memory that it frees; to be called before its threads are many.
 
-    The C library gives each thread a place of its own, which keeps what was freed there. Threads that compute take
-    little memory, and the others wait for the interpreter's lock anyway.
+    The C library gives each thread an arena of its own, which keeps what was freed there. Threads that compute take
+    little memory, and the others wait for the interpreter's lock anyway, so they share one. Large blocks, those of
+    batches, are taken from the machine and go back to it at once.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if sys.platform == "linux" and mallopt is not None:
         mallopt(_ARENA_MAX, 1)
+        mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 def give_back() -> None:
-    """Let go of freed memory that the allocator keeps, and of code that was run once.
+    """Let go of freed memory that the allocator keeps, and of code and constants that were used once.
 
-    Compiled kernels are linked by LLVM when they are loaded, which touches 60 MB of its library and never again. Pages
-    of a library's code are those of its file: what is needed again comes back from the system's cache, in a
-    microsecond. A large batch leaves freed memory behind, and routes that are seldom asked their code.
+    Compiled kernels are linked by LLVM when they are loaded, which touches 75 MB of its library and never again. Pages
+    of a library's code and constants are those of its file: what is needed again comes back from the system's cache,
+    in a microsecond. A large batch leaves freed memory behind, and routes that are seldom asked their code.
     """
     if sys.platform != "linux":
         return
@@ -43,19 +51,79 @@ def give_back() -> None:
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
     libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    for start, end in _clean_code(Path("/proc/self/smaps").read_text(encoding="utf-8")):
+    smaps = Path("/proc/self/smaps").read_text(encoding="utf-8")
+    # Looked at in this order: what was read of a library that was just being loaded lies in no constant part of one.
+    for start, end in _clean_pages(smaps, _constant_parts(libc)):
         if libc.madvise(start, end - start, _DONTNEED):
-            _log.debug("code stays in memory", error=ctypes.get_errno())
+            _log.debug("pages of a file stay in memory", error=ctypes.get_errno())
 
 
-def _clean_code(smaps: str) -> Iterator[tuple[int, int]]:
-    """Where code of files lies that nothing was written to; what was written to would be lost."""
+def _clean_pages(smaps: str, constant: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Where constant parts of libraries lie that nothing was written to; what was written to would be lost.
+
+    Args:
+        smaps: the mappings of the process as Linux lists them.
+        constant: start and end of the parts of libraries that nobody may write to.
+    """
+    constant = tuple(constant)
     found: tuple[int, int] | None = None
     for line in smaps.splitlines(keepends=True):
         mapping = _MAPPING.fullmatch(line)
         if mapping is not None:
-            found = (int(mapping[1], 16), int(mapping[2], 16)) if mapping[3] == "r-xp" else None
+            start, end = int(mapping[1], 16), int(mapping[2], 16)
+            within = any(first <= start and end <= last for first, last in constant)
+            found = (start, end) if within and "w" not in mapping[3] else None
         elif found is not None and line.startswith("Anonymous:"):
             if line.split()[1] == "0":
                 yield found
             found = None
+
+
+class _ProgramHeader(ctypes.Structure):
+    """`Elf64_Phdr`: a part of a library's file."""
+
+    _fields_ = (
+        ("p_type", ctypes.c_uint32),
+        ("p_flags", ctypes.c_uint32),
+        ("p_offset", ctypes.c_uint64),
+        ("p_vaddr", ctypes.c_uint64),
+        ("p_paddr", ctypes.c_uint64),
+        ("p_filesz", ctypes.c_uint64),
+        ("p_memsz", ctypes.c_uint64),
+        ("p_align", ctypes.c_uint64),
+    )
+
+
+class _Library(ctypes.Structure):
+    """The beginning of `dl_phdr_info`: a library that is loaded."""
+
+    _fields_ = (
+        ("dlpi_addr", ctypes.c_uint64),
+        ("dlpi_name", ctypes.c_char_p),
+        ("dlpi_phdr", ctypes.POINTER(_ProgramHeader)),
+        ("dlpi_phnum", ctypes.c_uint16),
+    )
+
+
+def _constant_parts(libc: ctypes.CDLL) -> list[tuple[int, int]]:
+    """Start and end of the parts of loaded libraries that nobody may write to; none on machines of 32 bits.
+
+    The loader maps a whole file first, and then lays what is written to over it. A library is on its list only when
+    that is done.
+    """
+    found: list[tuple[int, int]] = []
+    if ctypes.sizeof(ctypes.c_void_p) != ctypes.sizeof(ctypes.c_uint64) or not hasattr(libc, "dl_iterate_phdr"):
+        return found
+
+    def note(library: Any, size: int, data: object) -> int:  # noqa: ARG001
+        loaded = library.contents
+        for part in loaded.dlpi_phdr[: loaded.dlpi_phnum]:
+            if part.p_type == _PT_LOAD and not part.p_flags & _PF_W:
+                start = loaded.dlpi_addr + part.p_vaddr
+                end = start + part.p_memsz
+                found.append((start - start % mmap.PAGESIZE, end + -end % mmap.PAGESIZE))
+        return 0
+
+    callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Library), ctypes.c_size_t, ctypes.c_void_p)
+    libc.dl_iterate_phdr(callback(note), None)
+    return found
