@@ -80,6 +80,15 @@ def test_metrics_count_requests_and_homes(server, row):
     server.post("/predict", json=row)
     server.post("/models/california/predict/batch", json={"rows": [row, row, {}]})
     assert count(graded) == told + 3, "a home that was refused has no grade"
+    in_the_sea = {**row, "Latitude": 33.0, "Longitude": -125.0}
+    useless = graded.replace(f'"{grade}"', '"none"')
+    told = count(graded), count(useless)
+    inputs = [
+        {"name": name, "datatype": "FP64", "shape": [3], "data": [one[name] for one in (row, in_the_sea, row)]}
+        for name in row
+    ]
+    assert server.post("/v2/models/california/infer", json={"inputs": inputs}).status_code == 200
+    assert (count(graded), count(useless)) == (told[0] + 2, told[1] + 1)
     assert count('appraise_refused_rows_total{model="california"}') >= 1
 
 

@@ -8,6 +8,7 @@ A model takes one tensor for each input column, named as it, of shape [n] or [n,
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from http import HTTPStatus
 from typing import Any
 
@@ -119,7 +120,8 @@ class Inference:
             raise _refused("; ".join(map(str, problems[:_MOST_SHOWN])) + more)
         estimates = value_rows(model, rows, 0.9)
         self._service.tally.batched(len(rows))
-        self._service.tally.valued(model.name, model.version, len(rows))
+        for grade, count in Counter(estimates.grades).items():
+            self._service.tally.valued(model.name, model.version, count, grade)
         if self._service.recorder is not None:
             options = Options(version=scope["path_params"].get("version"))
             self._service.recorder.answered_rows(scope, model, options, rows, estimates, request_id=request_id)

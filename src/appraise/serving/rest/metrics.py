@@ -44,7 +44,7 @@ class _Counts(Collector):
             "appraise_estimates",
             "Estimates by confidence grade; those of the grade none are not to be used.",
             ("model", "version", "grade"),
-            ((key, count) for key, count in self._tally.predictions.items() if key[-1]),
+            self._tally.predictions.items(),
         )
         yield _counter(
             "appraise_refused_rows", "Rows of batches that were refused.", ("model",), self._tally.refusals.items()

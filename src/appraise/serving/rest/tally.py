@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 from appraise.serving.estimates import Grade
 
@@ -23,7 +23,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.requests: Counts = {}
-        #: By model, version and confidence grade, "" where the estimates were not graded.
+        #: By model, version and confidence grade.
         self.predictions: Counts = {}
         self.refusals: Counts = {}
         #: Where this worker's prediction log stood when it was last asked.
@@ -43,7 +43,7 @@ class Tally:
         buckets[bisect_left(LATENCY_BUCKETS, seconds)] += 1.0
         buckets[-1] += seconds
 
-    def valued(self, model: str, version: str, rows: int, grade: Grade | Literal[""] = "") -> None:
+    def valued(self, model: str, version: str, rows: int, grade: Grade) -> None:
         """Count rows that were valued, with estimates of this grade."""
         with self._lock:
             key = (model, version, grade)
