@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from appraise.registry.mlflow_client import sqlite_file
 #: SQLite counts the transactions that changed a database in bytes 24 to 27 of its file.
 #: Source: https://www.sqlite.org/fileformat2.html#file_change_counter
 _COUNTER = slice(24, 28)
+#: Bytes. Hashing more takes longer than a server should wait for it.
+_LARGEST = 256 * 2**20
 
 
 class Stamp(NamedTuple):
@@ -41,6 +44,29 @@ def stamp_of(tracking_uri: str) -> Stamp | None:
         return Stamp(_state(file), counter, _log_state(Path(f"{file}-wal")))
     except OSError:
         return None
+
+
+def content_of(tracking_uri: str) -> str | None:
+    """A hash of a registry that is a SQLite file: two files of the same one answer the same, wherever they lie.
+
+    Returns:
+        None where the registry is something else or is too large to be hashed in a moment, and where its file cannot
+        be read or is being changed.
+    """
+    file = sqlite_file(tracking_uri)
+    if file is None:
+        return None
+    try:
+        if file.stat().st_size > _LARGEST or any(_holds_changes(Path(f"{file}-{log}")) for log in ("wal", "journal")):
+            return None
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _holds_changes(log: Path) -> bool:
+    return log.exists() and log.stat().st_size > 0
 
 
 def _state(file: Path) -> tuple[int, int, int, int]:

@@ -55,6 +55,7 @@ class Registry:
         self.tracking_uri = tracking_uri
         self.artifact_root = artifact_root
         self._s3_endpoint = s3_endpoint
+        self.cache = cache
         self._cache = BundleCache(cache)
 
     @cached_property
@@ -205,6 +206,10 @@ class Registry:
     def cached(self, name: str, *, alias: str = "champion") -> Path | None:
         """The bundle that an alias meant when the registry was last asked, its hashes checked; None without one."""
         return self._cache.remembered(_checked(name), alias)
+
+    def cached_bundle(self, name: str, digest: str) -> Path | None:
+        """The bundle of a digest that is in the local cache, its hashes checked; None without one."""
+        return self._cache.get(_checked(name), digest)
 
     def _fetch(self, entry: ModelEntry) -> Path:
         def download(target: Path) -> Path:

@@ -2,7 +2,8 @@
 
 MLflow takes seconds to import and hundreds of megabytes to hold. A server needs it for a moment at start and at each
 reload, so a short-lived process asks and the server stays small; a cached model is served before anybody is asked.
-Nobody is asked where the answer cannot have changed: the registry is a file that is as it was.
+Nobody is asked where the answer cannot have changed: the registry is a file that is as it was, for this process or
+for one before it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from appraise.registry.bundle import read_manifest
 from appraise.registry.changes import Stamp, stamp_of
 from appraise.registry.mlflow_registry import Registry
 from appraise.registry.version import Version
+from appraise.serving.answers import Answers
 from appraise.serving.versions import DEFAULT_ALIAS, KnownVersion
 
 R = TypeVar("R")
@@ -37,6 +39,7 @@ class RegistrySource:
         self._registry = registry
         self._asking: set[SpawnProcess] = set()
         self._answers: dict[tuple[str, ...], tuple[Stamp, tuple[KnownVersion, ...]]] = {}
+        self._kept = Answers(registry)
 
     def remembered(self, names: tuple[str, ...]) -> tuple[KnownVersion, ...]:
         """The champions that the cache has, without asking the registry."""
@@ -61,7 +64,12 @@ class RegistrySource:
         before = self._answers.get(names)
         if before is not None and before[0] == stamp and _are_there(before[1]):
             return before[1]
-        answer = self._elsewhere(_ask, names)
+        content = self._kept.content()
+        answer = self._kept.find(content, names)
+        if answer is None:
+            answer = self._elsewhere(_ask, names)
+            if stamp_of(self._registry.tracking_uri) == stamp:
+                self._kept.keep(content, names, answer)
         if stamp is not None:
             self._answers[names] = stamp, answer
         return answer

@@ -18,10 +18,11 @@ import httpx
 import pytest
 from tests.serving.california import HOME, train_california
 
-from appraise.bootstrap import build_workspace
+from appraise.bootstrap import build_registry, build_workspace
 from appraise.registry.bundle import write_bundle
 from appraise.registry.version import Version
 from appraise.serving.predictor import Predictor
+from appraise.serving.source import RegistrySource
 from appraise.settings import Settings
 
 
@@ -36,6 +37,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "done").exists():
             train_california(folder, rows=500, west=2.0, iterations=40)
+            # A home that was served before: otherwise each test's first server would ask MLflow for seconds.
+            RegistrySource(build_registry(Settings(home=folder / "home"))).ask(())
             (folder / "done").touch()
     return folder / "home"
 
@@ -59,8 +62,9 @@ def asking_home(own_home: Path) -> Path:
     From a cache it would take requests at once and ask beside them, and might or might not find what a test registers
     meanwhile.
     """
-    for index in (own_home / "cache").rglob("index.json"):
-        index.unlink()
+    for name in ("index.json", "answers.json"):
+        for file in (own_home / "cache").rglob(name):
+            file.unlink()
     return own_home
 
 
