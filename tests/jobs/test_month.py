@@ -93,6 +93,16 @@ def test_without_prices_there_is_nothing_to_measure(run, bayside, month):
     assert out[RELATIVE_ERROR].null_count() == out.height == result.valued
 
 
+def test_estimates_of_the_month_that_are_not_to_be_used_are_counted(run, bayside, month):
+    date = pl.col("sale_date")
+    here = date.is_between(month.first, month.last)
+    ordinary = run(bayside.frame, month)[0]
+    far = pl.when(here & (pl.col("latitude") == pl.col("latitude").filter(here).first())).then(1.0).otherwise(0.0)
+    result, out = run(bayside.frame.with_columns(pl.col("latitude") + far), month)
+    assert result.unusable == out["confidence_grade"].to_list().count("none") == ordinary.unusable + 1
+    assert result.to_dict()["unusable"] == result.unusable
+
+
 def test_a_month_of_training_and_one_without_rows_are_refused(run, bayside, predictor):
     last = date_of(predictor.last_sale)
     with pytest.raises(DataError, match="it would know its own answers") as caught:

@@ -228,6 +228,7 @@ def _render_month(console: Console, result: MonthResult) -> None:
         markup=False,
         soft_wrap=True,
     )
+    _tell_unusable(console, result)
     if result.metrics:
         figures = result.metrics
         console.print(
@@ -250,16 +251,20 @@ def _render(console: Console, result: PredictResult) -> None:
     )
     if result.valued < result.rows:
         console.print(f"{result.rows - result.valued:,} were refused; the column error says why.", markup=False)
+    _tell_unusable(console, result)
+    parts = "" if result.parts is None else f", {counted(result.parts, 'part')}"
+    if result.resumed:
+        parts += f", {result.resumed} of which {'was' if result.resumed == 1 else 'were'} there already"
+    console.print(f"Written to {result.output}{parts}{_replaced(result)}", markup=False, soft_wrap=True)
+
+
+def _tell_unusable(console: Console, result: PredictResult | MonthResult) -> None:
     if result.unusable:
         console.print(
             f"{counted(result.unusable, 'estimate')} not to be used, with the confidence grade none; "
             "the column warnings says why.",
             markup=False,
         )
-    parts = "" if result.parts is None else f", {counted(result.parts, 'part')}"
-    if result.resumed:
-        parts += f", {result.resumed} of which {'was' if result.resumed == 1 else 'were'} there already"
-    console.print(f"Written to {result.output}{parts}{_replaced(result)}", markup=False, soft_wrap=True)
 
 
 def _replaced(result: PredictResult | MonthResult) -> str:

@@ -119,7 +119,8 @@ def _carry_out(plan: BatchPlan, batch_id: str, parent: int) -> None:
         order.state, order.error, order.hint = "failed", error.message, error.hint
         _log.error("a batch run failed", batch_id=batch_id, reason=error.message)
     else:
-        order.state, order.rows, order.rows_done, order.valued = "done", result.rows, result.rows, result.valued
+        order.state, order.rows, order.rows_done = "done", result.rows, result.rows
+        order.valued, order.unusable = result.valued, result.unusable
     order.finished_at = now()
     book.write(order)
     _record(plan, order)
@@ -169,7 +170,12 @@ def _record(plan: BatchPlan, order: Order) -> None:
     """Write the run to the database; where that is away the run goes on, and its file says the same."""
     if plan.database is None or order.model_version is None or order.started_at is None:
         return
-    detail = {"manifest_sha256": order.manifest_sha256, "metrics": order.metrics, "error": order.error}
+    detail = {
+        "unusable": order.unusable,
+        "manifest_sha256": order.manifest_sha256,
+        "metrics": order.metrics,
+        "error": order.error,
+    }
     run = BatchRun(
         batch_id=uuid.UUID(order.batch_id),
         model_name=order.model_name,

@@ -88,6 +88,7 @@ class MonthResult:
         level: nominal level of the intervals.
         output: the file.
         replaced: whether a file was there before.
+        unusable: how many of the estimates have the confidence grade `none`.
     """
 
     dataset: str
@@ -101,6 +102,7 @@ class MonthResult:
     level: float
     output: Path
     replaced: bool = False
+    unusable: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON."""
@@ -111,6 +113,7 @@ class MonthResult:
             "rows": self.rows,
             "valued": self.valued,
             "refused": self.rows - self.valued,
+            "unusable": self.unusable,
             "measured": self.measured,
             "known_sales": self.known_sales,
             "metrics": self.metrics,
@@ -175,11 +178,11 @@ def predict_month(
         if known.height:
             live = predictor.with_sales(input_columns(predictor.spec, known), prices(predictor.spec, known))
         valuer = Valuer(live, found.layout, level)
-        tables = []
+        made = []
         for unit in units:
-            tables.append(valuer.value(unit)[0])
+            made.append(valuer.value(unit))
             task.advance(unit.table.num_rows)
-    frame = _with_errors(pl.DataFrame(pa.concat_tables(tables)), predictor.spec)
+    frame = _with_errors(pl.DataFrame(pa.concat_tables([one.table for one in made])), predictor.spec)
     write_table(frame, output)
     measured = frame.filter(pl.col(RELATIVE_ERROR).is_not_null())
     return MonthResult(
@@ -187,13 +190,14 @@ def predict_month(
         model_version="" if predictor.manifest is None else str(predictor.manifest.version),
         month=month,
         rows=frame.height,
-        valued=frame.height - frame["estimate"].null_count(),
+        valued=sum(one.valued for one in made),
         measured=measured.height,
         known_sales=known.height,
         metrics=_metrics(measured, predictor.spec),
         level=level,
         output=output,
         replaced=replaced,
+        unusable=sum(one.unusable for one in made),
     )
 
 

@@ -53,7 +53,7 @@ class PredictResult:
         run_id: the run, where it is one.
         replaced: whether a file was there before.
         resumed: how many of the parts were there before.
-        unusable: how many of the estimates have the confidence grade `none`; counted where the output is a file.
+        unusable: how many of the estimates have the confidence grade `none`.
     """
 
     dataset: str
@@ -76,11 +76,12 @@ class PredictResult:
             "rows": self.rows,
             "valued": self.valued,
             "refused": self.rows - self.valued,
+            "unusable": self.unusable,
             "level": self.level,
             "output": self.output,
         }
         if self.parts is None:
-            return {**document, "unusable": self.unusable, "replaced": self.replaced}
+            return {**document, "replaced": self.replaced}
         return {**document, "parts": self.parts, "resumed": self.resumed, "run_id": self.run_id}
 
 
@@ -156,11 +157,11 @@ def predict_file(
     with progress.task("estimates", total=total) as task, _writer(output, layout.schema) as write:
         for shard in shards:
             for unit in read_shard(shard, files, layout, endpoint=endpoint):
-                table, count = valuer.value(unit)
-                write(table)
-                rows, valued = rows + table.num_rows, valued + count
-                unusable += table.column("confidence_grade").to_pylist().count("none")
-                task.advance(table.num_rows)
+                made = valuer.value(unit)
+                write(made.table)
+                rows += made.table.num_rows
+                valued, unusable = valued + made.valued, unusable + made.unusable
+                task.advance(made.table.num_rows)
     model = "" if predictor.manifest is None else str(predictor.manifest.version)
     return PredictResult(spec.name, model, rows, valued, str(output), level, replaced=replaced, unusable=unusable)
 
@@ -226,6 +227,7 @@ def predict_folder(
         parts=len(manifest.parts),
         run_id=manifest.run_id,
         resumed=resumed,
+        unusable=manifest.unusable,
     )
 
 

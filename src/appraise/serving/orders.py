@@ -38,6 +38,7 @@ class Order(msgspec.Struct, kw_only=True):
         rows: how many there are, once they are counted.
         rows_done: how many are done.
         valued: how many have an estimate, at the end.
+        unusable: how many of the estimates have the confidence grade `none`, at the end.
         output: the folder or file on the server.
         manifest_sha256: hash of the manifest, which has the hash of every part.
         metrics: errors of a month whose prices are known.
@@ -58,6 +59,7 @@ class Order(msgspec.Struct, kw_only=True):
     rows: int | None = None
     rows_done: int = 0
     valued: int | None = None
+    unusable: int | None = None
     output: str | None = None
     manifest_sha256: str | None = None
     metrics: dict[str, float] | None = None

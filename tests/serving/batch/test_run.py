@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -17,7 +18,7 @@ from appraise.errors import BatchError, DataError, OutputError
 from appraise.serving.batch import engines, processes
 from appraise.serving.batch.engines import ProcessPool, ThisProcess
 from appraise.serving.batch.layout import ADDED
-from appraise.serving.batch.manifest import MANIFEST_FILE, RUN_FILE
+from appraise.serving.batch.manifest import MANIFEST_FILE, RUN_FILE, encode
 from appraise.serving.batch.shard import do_shard
 from appraise.serving.predictor import Predictor
 
@@ -120,6 +121,39 @@ def test_hostile_rows_stay_in_their_place_and_say_why(plan, homes, tmp_path):
     assert "square_feet must be at least" in refused[301]
     assert "square_feet must be a number, received 'many'" in refused[302]
     assert out["estimate"].is_null().arg_true().to_list() == list(refused)
+
+
+def test_estimates_that_are_not_to_be_used_are_counted_by_part_and_by_run(plan, homes, tmp_path, monkeypatch):
+    # Without places none of these homes is beyond everything: what would have the grade low has none here.
+    monkeypatch.setattr("appraise.serving.estimates._LEAST_SCORES", (0.70, 0.70, 0.85))
+    strange = {"square_feet": 49_000.0, "bedrooms": 40, "bathrooms": 40.0, "age_years": 900.0}
+    changed = [
+        pl.when(pl.col("home") % 150 == 0).then(pl.lit(value)).otherwise(name).cast(homes.schema[name]).alias(name)
+        for name, value in strange.items()
+    ]
+    homes.with_columns(changed).write_parquet(tmp_path / "in.parquet")
+    with pytest.raises(KeyboardInterrupt):
+        plan(tmp_path / "in.parquet").carry_out(Stopping(11))
+    manifest = plan(tmp_path / "in.parquet").carry_out(Stopping(19))
+    grades = parts(tmp_path / "out")["confidence_grade"].to_list()
+    assert (manifest.valued, manifest.unusable) == (3000, grades.count("none"))
+    assert all(grade == "none" for grade in grades[::150])
+    written = json.loads((tmp_path / "out" / MANIFEST_FILE).read_text())
+    assert written["unusable"] == manifest.unusable
+    assert [part["unusable"] for part in written["parts"]] == [
+        grades[start : start + 100].count("none") for start in range(0, 3000, 100)
+    ]
+
+
+def test_a_run_of_another_version_of_the_files_is_told_as_such(plan, homes, tmp_path):
+    homes.write_parquet(tmp_path / "in.parquet")
+    run = plan(tmp_path / "in.parquet")
+    older = replace(run.mark, format_version=1)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / RUN_FILE).write_bytes(encode(older))
+    with pytest.raises(OutputError, match="holds another run: it was begun by another version of Appraise"):
+        run.carry_out(ThisProcess())
+    assert run.carry_out(ThisProcess(), overwrite=True).rows == 3000
 
 
 def test_a_run_that_was_interrupted_goes_on_and_does_nothing_twice(plan, homes, tmp_path):

@@ -74,8 +74,12 @@ def test_an_upload_that_is_cut_midway_leaves_a_run_that_goes_on(plan, bucket, so
     assert before == [f"out/{RUN_FILE}", *(f"out/part-{part:05}.parquet" for part in range(7))]
     seen.clear()
     again = plan(source, address, endpoint=bucket.endpoint)
-    assert again.carry_out(ThisProcess(), observe=lambda _rows, shards: seen.append(shards)).rows == 3000
+    manifest = again.carry_out(ThisProcess(), observe=lambda _rows, shards: seen.append(shards))
     assert seen[0] == 7
+    assert (manifest.rows, manifest.valued) == (3000, 3000)
+    assert [part.unusable for part in manifest.parts] == [
+        piece["confidence_grade"].to_list().count("none") for piece in read("out").iter_slices(100)
+    ]
     assert read("out")["home"].to_list() == list(range(3000))
 
 

@@ -12,13 +12,14 @@ from tests.waiting import until
 
 @pytest.fixture
 def inputs(tmp_path, row):
-    """A folder that a service may read, with a file of 300 homes of which one is impossible."""
+    """A folder that a service may read, with a file of 300 homes of which one is impossible and one in the sea."""
     folder = tmp_path / "inputs"
     folder.mkdir()
     with (folder / "new.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, ["home", *row])
         writer.writeheader()
-        writer.writerows({"home": home, **row, "Latitude": 370.0 if home == 7 else 37.88} for home in range(300))
+        elsewhere = {7: {"Latitude": 370.0}, 8: {"Latitude": 33.0, "Longitude": -125.0}}
+        writer.writerows({"home": home, **row, **elsewhere.get(home, {})} for home in range(300))
     return folder
 
 
@@ -43,6 +44,7 @@ def test_a_run_is_ordered_carried_out_and_recorded(serve, own_home, inputs, data
     assert order["state"] == "queued"
     done = until_over(server, order["batch_id"])
     assert (done["state"], done["rows"], done["valued"], done["model_version"]) == ("done", 300, 299, "1.0.0")
+    assert done["unusable"] == 1, "no model of California knows what a home in the sea is worth"
     second = server.post("/run_batch", json={"input": "new.csv"}).json()
     listed = server.get("/batches").json()["batches"]
     assert [one["batch_id"] for one in listed] == [second["batch_id"], order["batch_id"]]
@@ -61,6 +63,7 @@ def test_a_run_is_ordered_carried_out_and_recorded(serve, own_home, inputs, data
     assert str(recorded["batch_id"]) == order["batch_id"]
     assert (recorded["state"], recorded["rows"], recorded["valued"], recorded["refused"]) == ("done", 300, 299, 1)
     assert recorded["detail"]["manifest_sha256"] == done["manifest_sha256"]
+    assert recorded["detail"]["unusable"] == 1
 
 
 def test_a_run_goes_on_after_the_service_was_killed(serve, own_home, inputs):

@@ -13,7 +13,7 @@ from appraise.datasets.s3 import SCHEME, connect, list_objects, s3_errors
 from appraise.datasets.s3objects import put_new, read_object
 from appraise.errors import OutputError
 from appraise.serving.batch.manifest import PartMark
-from appraise.serving.batch.outputs import HASH_KEY, ROWS_KEY, RUN_KEY, VALUED_KEY, marks_of
+from appraise.serving.batch.outputs import HASH_KEY, ROWS_KEY, RUN_KEY, UNUSABLE_KEY, VALUED_KEY, marks_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -85,7 +85,8 @@ class Bucket:
         said = head["Metadata"]
         if said.get(RUN_KEY) != run_id:
             return None
-        return PartMark(name, int(said[ROWS_KEY]), int(said[VALUED_KEY]), head["ContentLength"], said[HASH_KEY])
+        rows, valued, unusable = (int(said[key]) for key in (ROWS_KEY, VALUED_KEY, UNUSABLE_KEY))
+        return PartMark(name, rows, valued, unusable, head["ContentLength"], said[HASH_KEY])
 
     def remove(self, names: tuple[str, ...]) -> None:
         """Remove objects of a run."""

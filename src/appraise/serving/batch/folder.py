@@ -16,7 +16,7 @@ from appraise.datasets.atomic import replacing
 from appraise.errors import OutputError
 from appraise.logs import get_logger
 from appraise.serving.batch.manifest import PartMark
-from appraise.serving.batch.outputs import RUN_KEY, VALUED_KEY, digest_of
+from appraise.serving.batch.outputs import RUN_KEY, UNUSABLE_KEY, VALUED_KEY, digest_of
 
 _log = get_logger(__name__)
 
@@ -91,8 +91,8 @@ class Folder:
         said = metadata.metadata or {}
         if said.get(RUN_KEY.encode()) != run_id.encode():
             return None
-        valued = int(said[VALUED_KEY.encode()])
-        return PartMark(name, metadata.num_rows, valued, path.stat().st_size, digest_of(path))
+        valued, unusable = int(said[VALUED_KEY.encode()]), int(said[UNUSABLE_KEY.encode()])
+        return PartMark(name, metadata.num_rows, valued, unusable, path.stat().st_size, digest_of(path))
 
     def remove(self, names: tuple[str, ...]) -> None:
         """Remove files of a run."""

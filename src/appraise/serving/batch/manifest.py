@@ -13,7 +13,7 @@ from appraise.errors import OutputError
 from appraise.serving.batch.inputs import InputFile
 
 #: The format that this program writes, and the only one that it reads.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 #: Written first: what the run is, so that it can be told from another one and go on.
 RUN_FILE = "_run.json"
 #: Written last: a folder without it is not complete.
@@ -96,6 +96,7 @@ class PartMark:
         file: its name.
         rows: how many it has.
         valued: how many of them have an estimate.
+        unusable: how many of the estimates have the confidence grade `none`.
         bytes: its size.
         sha256: of its bytes.
     """
@@ -103,6 +104,7 @@ class PartMark:
     file: str
     rows: int
     valued: int
+    unusable: int
     bytes: int
     sha256: str
 
@@ -116,6 +118,7 @@ class Manifest:
         model, level, inputs, columns: as of its mark.
         rows: in and out.
         valued: how many have an estimate; the others say why not.
+        unusable: how many of the estimates have the confidence grade `none`.
         parts: the files, in the order of the rows.
         finished_at: when.
         appraise: the program's version.
@@ -128,6 +131,7 @@ class Manifest:
     columns: tuple[tuple[str, str], ...]
     rows: int
     valued: int
+    unusable: int
     parts: tuple[PartMark, ...]
     finished_at: dt.datetime
     appraise: str = __version__

@@ -11,7 +11,8 @@ from typing import Protocol
 from appraise.serving.batch.manifest import PartMark
 
 #: What a part says of itself, so that a run that goes on knows it.
-RUN_KEY, ROWS_KEY, VALUED_KEY, HASH_KEY = "appraise-run", "appraise-rows", "appraise-valued", "appraise-sha256"
+RUN_KEY, ROWS_KEY, HASH_KEY = "appraise-run", "appraise-rows", "appraise-sha256"
+VALUED_KEY, UNUSABLE_KEY = "appraise-valued", "appraise-unusable"
 _CHUNK = 1 << 20
 
 
@@ -49,7 +50,12 @@ class Output(Protocol):
 
 def marks_of(part: PartMark, run_id: str) -> Mapping[str, str]:
     """What a part says of itself, besides its hash."""
-    return {RUN_KEY: run_id, ROWS_KEY: str(part.rows), VALUED_KEY: str(part.valued)}
+    return {
+        RUN_KEY: run_id,
+        ROWS_KEY: str(part.rows),
+        VALUED_KEY: str(part.valued),
+        UNUSABLE_KEY: str(part.unusable),
+    }
 
 
 def digest_of(path: Path) -> str:

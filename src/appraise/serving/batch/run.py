@@ -120,6 +120,7 @@ class Run:
             columns=self.mark.columns,
             rows=sum(part.rows for part in ordered),
             valued=sum(part.valued for part in ordered),
+            unusable=sum(part.unusable for part in ordered),
             parts=ordered,
             finished_at=dt.datetime.now(tz=dt.UTC),
         )
@@ -135,6 +136,8 @@ class Run:
 
 def _difference(other: RunMark, mine: RunMark) -> str:
     """What sets two runs apart, as a phrase."""
+    if other.format_version != mine.format_version:
+        return "it was begun by another version of Appraise"
     if other.model != mine.model:
         models = (f"{model.name} {model.version}" for model in (other.model, mine.model))
         return "its model is {}, and not {}".format(*models)

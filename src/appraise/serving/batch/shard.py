@@ -14,7 +14,7 @@ from pyarrow import parquet
 from appraise.serving.batch.inputs import InputFile
 from appraise.serving.batch.layout import Layout
 from appraise.serving.batch.manifest import PartMark, part_name
-from appraise.serving.batch.outputs import RUN_KEY, VALUED_KEY, Output, digest_of
+from appraise.serving.batch.outputs import RUN_KEY, UNUSABLE_KEY, VALUED_KEY, Output, digest_of
 from appraise.serving.batch.planning import Shard
 from appraise.serving.batch.reading import read_shard
 from appraise.serving.batch.valuing import Valuer
@@ -59,19 +59,21 @@ def do_shard(work: Work, shard: Shard) -> PartMark:
     """
     valuer = Valuer(_predictor(str(work.bundle), work.digest), work.layout, work.level)
     with work.output.scratch() as path:
-        rows = valued = 0
+        rows = valued = unusable = 0
         with parquet.ParquetWriter(path, work.layout.schema, **how_written(work.layout.schema)) as writer:
             tables: list[pa.Table] = []
             for unit in read_shard(shard, work.files, work.layout, endpoint=work.endpoint):
-                table, count = valuer.value(unit)
-                tables.append(table)
-                rows, valued = rows + table.num_rows, valued + count
+                made = valuer.value(unit)
+                tables.append(made.table)
+                rows += made.table.num_rows
+                valued, unusable = valued + made.valued, unusable + made.unusable
                 if sum(each.num_rows for each in tables) >= _GROUP_ROWS:
                     _write(writer, tables)
                     tables = []
             _write(writer, tables)
-            writer.add_key_value_metadata({RUN_KEY: work.run_id, VALUED_KEY: str(valued)})
-        part = PartMark(part_name(shard.index), rows, valued, path.stat().st_size, digest_of(path))
+            said = {RUN_KEY: work.run_id, VALUED_KEY: str(valued), UNUSABLE_KEY: str(unusable)}
+            writer.add_key_value_metadata(said)
+        part = PartMark(part_name(shard.index), rows, valued, unusable, path.stat().st_size, digest_of(path))
         work.output.publish(path, part, work.run_id)
     return part
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Any
 
@@ -25,6 +25,21 @@ from appraise.serving.estimates import GRADES
 from appraise.serving.predictor import Estimates, Predictor
 
 
+@dataclass(frozen=True, slots=True)
+class Valued:
+    """The rows of a unit.
+
+    Attributes:
+        table: the rows in their order under the columns of the output.
+        valued: how many have an estimate.
+        unusable: how many of the estimates have the confidence grade `none`.
+    """
+
+    table: pa.Table
+    valued: int
+    unusable: int
+
+
 class Valuer:
     """Values units of rows.
 
@@ -41,8 +56,8 @@ class Valuer:
         self._most = usual_places(predictor)
         self._version = "" if predictor.manifest is None else str(predictor.manifest.version)
 
-    def value(self, unit: Unit) -> tuple[pa.Table, int]:
-        """The rows of a unit in their order under the columns of the output, and how many have an estimate."""
+    def value(self, unit: Unit) -> Valued:
+        """The rows of a unit with their estimates."""
         spec = replace(self._predictor.spec, csv=unit.layout.csv or self._predictor.spec.csv)
         headers = [column.header for column in unit.layout.match.present]
         frame, unreadable = canonical(spec, pl.DataFrame(unit.table.select(headers)), unit.layout.match)
@@ -52,7 +67,8 @@ class Valuer:
         came = self._came(spec, unit, frame)
         added = self._added(rows, estimates, frame.height)
         table = pa.Table.from_arrays([*came, *added], schema=self._layout.schema)
-        return _with_broken(table, unit), rows.frame.height
+        unusable = int(np.count_nonzero(estimates.grade_codes == GRADES.index("none")))
+        return Valued(_with_broken(table, unit), rows.frame.height, unusable)
 
     def _came(self, spec: DatasetSpec, unit: Unit, frame: pl.DataFrame) -> list[pa.ChunkedArray[Any]]:
         """The input's columns in the types of the output."""
