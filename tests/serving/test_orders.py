@@ -1,8 +1,10 @@
 """The book of batch orders: what may be read, how many wait, and in which order they are carried out."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 
 from appraise.errors import BatchError, DataError, ForbiddenInputError, UnknownBatchError
@@ -74,6 +76,26 @@ def test_orders_are_carried_out_in_turn_and_one_that_was_left_first(book):
     book.write(orders[1])
     assert book.next() == orders[0]
     assert book.find(orders[1].batch_id).state == "done"
+
+
+def test_the_latest_are_told_without_a_look_at_those_before(book):
+    placed = [book.place("homes", month="2023-05") for _ in range(3)]
+    for number in range(10):
+        ended = book.next()
+        assert ended.batch_id == placed[number].batch_id
+        ended.state = "done" if number % 2 else "failed"
+        book.write(ended)
+        path = book.folder / "orders" / "over" / f"{ended.batch_id}.json"
+        os.utime(path, ns=(number, number))
+        if number < 7:
+            path.write_bytes(b"whoever reads this fails")
+            os.utime(path, ns=(number, number))
+        placed.append(book.place("homes", month="2023-05"))
+    newest = [order.batch_id for order in reversed(placed)]
+    assert [order.batch_id for order in book.latest(3)] == newest[:3]
+    assert [order.batch_id for order in book.latest(2)] == newest[:2]
+    with pytest.raises(msgspec.DecodeError):
+        book.latest(13)
 
 
 def test_no_more_wait_than_may_however_many_ask_at_once(book):

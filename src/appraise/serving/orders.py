@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import fcntl
+import heapq
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -108,7 +109,7 @@ class OrderBook:
             waiting = len(list(self._open.glob("*.json")))
             if waiting >= self._most_open:
                 raise BatchError(f"{waiting} batch runs are waiting already", hint="come back when one is done")
-            over = sorted(self._over.glob("*.json"), key=lambda path: path.stat().st_mtime)
+            over = sorted(self._over.glob("*.json"), key=_written_at)
             for old in over[: max(0, len(over) - _MOST_KEPT + 1)]:
                 old.unlink(missing_ok=True)
             order = Order(
@@ -141,13 +142,11 @@ class OrderBook:
 
     def latest(self, limit: int) -> tuple[Order, ...]:
         """The orders that were placed last, newest first, whether they are over or not."""
+        # They are carried out in turn, so those that ended last were placed last.
+        over = heapq.nlargest(limit, self._over.glob("*.json"), key=_written_at)
         # One that ends meanwhile may be seen in both places; it is over then.
-        found = {
-            order.batch_id: order
-            for folder in (self._open, self._over)
-            for order in map(_read, folder.glob("*.json"))
-            if order is not None
-        }
+        paths = (*self._open.glob("*.json"), *over)
+        found = {order.batch_id: order for order in map(_read, paths) if order is not None}
         return tuple(sorted(found.values(), key=lambda order: order.created_at, reverse=True)[:limit])
 
     def write(self, order: Order) -> None:
@@ -205,6 +204,14 @@ class OrderBook:
 def now() -> str:
     """This moment, ISO 8601, to the microsecond."""
     return dt.datetime.now(tz=dt.UTC).isoformat(timespec="microseconds")
+
+
+def _written_at(path: Path) -> int:
+    """When a file was written, nanoseconds since 1970; 0 where it was removed meanwhile."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _read(path: Path) -> Order | None:
