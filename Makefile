@@ -63,7 +63,7 @@ contracts: setup ## who may import whom
 
 .PHONY: pytest
 pytest: setup ## the tests alone
-	pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: docs-check
 docs-check: setup ## links, commands, settings and keys in the documentation
