@@ -270,11 +270,49 @@ def test_no_interval_reaches_below_zero_and_no_score_is_zero_without_a_reason(ba
 
 
 def test_what_was_widened_is_graded_by_its_whole_interval(bayside, home):
-    bare = {**home, **dict.fromkeys(optional(bayside)), "living_area": 19_000.0, "city": "Atlantis"}
-    found = bayside.predict([bare])
-    log = np.sinh(np.log(found.upper / found.lower) / 2 / 1.645)
-    linear = (found.upper - found.lower) / 2 / found.estimate / 1.645
-    assert found.fsd[0] >= (log if bayside.scale == "log" else linear)[0] * (1 - 1e-9)
+    bare = dict.fromkeys(optional(bayside))
+    strange = (
+        {**home, **bare},
+        {**home, "bedrooms": 60},
+        {**home, **bare, "living_area": 19_000.0, "city": "Atlantis"},
+    )
+    found = bayside.predict(list(strange))
+    assert bayside.scale == "linear"
+    assert (found.fsd >= (found.upper - found.lower) / 2 / found.estimate / 1.645 * (1 - 1e-9)).all()
+    # The score is of the home, whichever interval is asked for.
+    assert bayside.predict(list(strange), level=0.5).fsd.tolist() == found.fsd.tolist()
+
+
+@pytest.mark.parametrize(
+    ("years", "grades", "end"),
+    [
+        (0.1, {"high", "medium"}, None),
+        (
+            5,
+            {"medium", "low"},
+            "with too few recent ones around: the interval is as wide as errors in such places were",
+        ),
+        (15, {"none"}, "and sales around it are older than estimates were checked with: do not use this estimate"),
+    ],
+)
+def test_a_home_among_old_sales_alone_is_told_so(bayside, home, sales, years, grades, end):
+    day = dt.date(1970, 1, 1) + dt.timedelta(days=int(bayside.last_sale))
+    sold = pl.lit(day - dt.timedelta(days=round(365.25 * years))).alias("sale_date")
+    # A town in the west, whose sales are as near to each other as any and all of one day.
+    area = sales[:300].with_columns(pl.col("longitude") - 4.0, sold)
+    known = bayside.with_sales(input_columns(bayside.spec, area), prices(bayside.spec, area))
+    found = known.predict([{**home, "longitude": home["longitude"] - 4.0, "sale_date": day}])
+    assert found.grades[0] in grades
+    told = reasons(found.warnings[0])
+    if end is None:
+        assert told == []
+        return
+    (reason,) = told
+    assert re.match(
+        rf"the nearest known sale is 0\.\d km away, of {day.year - years}-\d\d-\d\d, the eighth \d\.\d km, ", reason
+    )
+    assert reason.endswith(end)
+    assert (found.warnings[0][0] == reason) is (years == 15)
 
 
 def test_however_rows_come_together_the_numbers_are_the_same(bayside, sales, home):
