@@ -111,6 +111,36 @@ def test_waiting_is_bounded(database, users, monkeypatch):
     lookup.close()
 
 
+def test_a_question_that_fails_as_nobody_foresaw_costs_no_other_one_its_answer(database, users):
+    lookup = FeatureLookup(database, clock=lambda: NOON)
+    with database.connect() as blocker:
+        blocker.exec_driver_sql("LOCK TABLE user_features IN ACCESS EXCLUSIVE MODE")
+        (held,) = lookup.ask([("user1", ["MedInc"])])
+        # They wait behind it, and are asked together.
+        answers = [lookup.ask([(user, ["MedInc"])])[0] for user in ("user2", "half a pair \ud800", "user3")]
+    assert held.result(30)[0].known
+    assert answers[0].result(30)[0].values["MedInc"].value == 2.0
+    assert isinstance(answers[1].exception(30), UnicodeEncodeError)
+    assert answers[2].result(30)[0].values["MedInc"].value == 3.0
+    assert lookup.find([("user4", ["MedInc"])], seconds=30)[0].values["MedInc"].value == 4.0
+    lookup.close()
+
+
+def test_an_error_that_is_none_of_the_database_is_told_and_the_next_question_answered(database, users):
+    moments = iter([ZeroDivisionError(), NOON])
+
+    def clock():
+        moment = next(moments)
+        if isinstance(moment, Exception):
+            raise moment
+        return moment
+
+    with closing(FeatureLookup(database, clock=clock)) as lookup:
+        with pytest.raises(ZeroDivisionError):
+            lookup.find([("user1", ["MedInc"])], seconds=30)
+        assert lookup.find([("user1", ["MedInc"])], seconds=30)[0].known
+
+
 def test_a_database_without_tables_is_named(make_database, tmp_path):
     with Database(DatabaseOptions(make_database(tables=False), tmp_path)) as bare:
         with closing(FeatureLookup(bare)) as lookup, pytest.raises(StoreError, match="has no tables yet") as caught:

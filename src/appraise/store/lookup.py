@@ -69,7 +69,8 @@ class FeatureLookup:
             wanted: users, each with the features that are wanted of it.
 
         Returns:
-            For each piece a future of what was found, in their order; it fails with a StoreError.
+            For each piece a future of what was found, in their order; it fails with a StoreError, or with whatever else
+            went wrong.
 
         Raises:
             StoreUnavailableError: the database is known to be away, or too many requests wait for it.
@@ -130,32 +131,46 @@ class FeatureLookup:
         connection: psycopg.Connection[Any] | None = None
         while not self._ending:
             questions = self._together()
-            wanted = [one for question in questions for one in question.wanted]
-            self._busy_since = time.monotonic()
-            try:
-                try:
-                    connection, found = self._found(connection, wanted)
-                except StoreUnavailableError:
-                    # A connection that nobody used for a while may have ended long ago.
-                    if connection is None or not connection.broken:
-                        raise
-                    connection, found = self._found(None, wanted)
-            except StoreError as error:
-                self._failure = time.monotonic(), error
-                for question in questions:
-                    _settle(question.answer, error)
-                if connection is not None:
-                    connection.close()
-                    connection = None
-            else:
-                self._failure = None
-                for question in questions:
-                    _settle(question.answer, found[: len(question.wanted)])
-                    del found[: len(question.wanted)]
-            finally:
-                self._busy_since = None
+            if questions:
+                connection = self._answered(connection, questions)
         if connection is not None:
             connection.close()
+
+    def _answered(
+        self, connection: psycopg.Connection[Any] | None, questions: Sequence[_Question]
+    ) -> psycopg.Connection[Any] | None:
+        """Answer questions; returns the connection for the next ones, None where it is not to be used again."""
+        wanted = [one for question in questions for one in question.wanted]
+        self._busy_since = time.monotonic()
+        try:
+            try:
+                connection, found = self._found(connection, wanted)
+            except StoreUnavailableError:
+                # A connection that nobody used for a while may have ended long ago.
+                if connection is None or not connection.broken:
+                    raise
+                connection, found = self._found(None, wanted)
+        except Exception as error:  # noqa: BLE001  whatever it is belongs to a question: raised here, nobody would be answered
+            if connection is not None:
+                connection.close()
+            if isinstance(error, StoreError):
+                self._failure = time.monotonic(), error
+            elif len(questions) > 1:
+                # One question that cannot be answered does not keep the others from their answers.
+                connection = None
+                for question in questions:
+                    connection = self._answered(connection, [question])
+                return connection
+            for question in questions:
+                _settle(question.answer, error)
+            return None
+        finally:
+            self._busy_since = None
+        self._failure = None
+        for question in questions:
+            _settle(question.answer, found[: len(question.wanted)])
+            del found[: len(question.wanted)]
+        return connection
 
     def _found(
         self, connection: psycopg.Connection[Any] | None, wanted: Sequence[tuple[str, Sequence[str]]]
@@ -194,10 +209,10 @@ def too_slow() -> StoreUnavailableError:
     )
 
 
-def _settle(answer: Future[list[Found]], result: list[Found] | StoreError) -> None:
+def _settle(answer: Future[list[Found]], result: list[Found] | Exception) -> None:
     # Whoever asked may have given up.
     with suppress(InvalidStateError):
-        if isinstance(result, StoreError):
+        if isinstance(result, Exception):
             answer.set_exception(result)
         else:
             answer.set_result(result)
