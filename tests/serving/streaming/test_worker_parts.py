@@ -9,7 +9,7 @@ import httpx
 import pytest
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
-from appraise.errors import BrokerUnavailableError, SettingsError, StreamError, UnknownTopicError
+from appraise.errors import BrokerUnavailableError, RegistryError, SettingsError, StreamError, UnknownTopicError
 from appraise.serving.models import Shelf
 from appraise.serving.source import RegistrySource
 from appraise.serving.streaming import calling, reading, supervising
@@ -32,6 +32,21 @@ def test_each_worker_of_a_machine_has_a_slot_and_gets_the_same_again(tmp_path):
             assert elsewhere == first
     with hold_slot(tmp_path, "g", None) as again:
         assert again == first
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("a/b", "0"), ("a_b", "0")),
+        (("a.b", "c"), ("a", "b.c")),
+        (("a", "Pod"), ("a", "pod")),
+        (("a" * 249, "x"), ("a" * 248 + "b", "x")),
+        (("größe", "0"), ("gr__e", "0")),
+    ],
+)
+def test_slots_of_other_names_do_not_keep_each_other_out(tmp_path, one, other):
+    with hold_slot(tmp_path, *one), hold_slot(tmp_path, *other):
+        assert len({path.name.casefold() for path in tmp_path.iterdir()}) == 2
 
 
 def test_a_slot_that_another_has_is_refused(tmp_path):
@@ -192,7 +207,7 @@ def test_offsets_of_a_group_whose_coordinator_has_moved_are_asked_for_again(monk
     assert caught.value.hint == "give this user rights on the consumer group"
 
 
-def test_a_champion_that_somebody_else_learnt_of_is_taken_up(scoring_home, eventually, tmp_path):
+def test_a_champion_that_somebody_else_learnt_of_is_taken_up(scoring_home, eventually, tmp_path, monkeypatch):
     from appraise.bootstrap import build_registry
     from appraise.settings import Settings
 
@@ -203,13 +218,23 @@ def test_a_champion_that_somebody_else_learnt_of_is_taken_up(scoring_home, event
             Source.asked += 1
             return super().remembered(names)
 
+    def away(*_):
+        raise RegistryError("the registry is away")
+
     source = Source(build_registry(Settings(home=scoring_home)))
     shelf = Shelf(source)
     shelf.open()
-    changes, cache = [], tmp_path / "models"
+    changes, heard, cache = [], [], tmp_path / "models"
     (cache / "california").mkdir(parents=True)
     keeper = ModelKeeper(
-        shelf, source, (), cache=cache, ask_seconds=1000.0, changed=lambda: changes.append(1), ask_now=False
+        shelf,
+        source,
+        (),
+        cache=cache,
+        ask_seconds=1000.0,
+        changed=lambda: changes.append(1),
+        heard=heard.append,
+        ask_now=False,
     )
     first = shelf.lineup
     (cache / "california" / "index.json").write_text("{}")
@@ -217,8 +242,13 @@ def test_a_champion_that_somebody_else_learnt_of_is_taken_up(scoring_home, event
     assert shelf.lineup.champions() == first.champions()
     assert not changes
     assert Source.asked == 0
+    assert not heard
     keeper.ask()
-    eventually(lambda: Source.asked == 1)
+    eventually(lambda: heard == ["answered"])
+    assert Source.asked == 1
+    monkeypatch.setattr(Source, "ask", away)
+    keeper.ask()
+    eventually(lambda: heard == ["answered", "failed"])
     keeper.close()
 
 

@@ -8,6 +8,8 @@ free one.
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
 import os
 import re
 import socket
@@ -41,7 +43,7 @@ def hold_slot(folder: Path, group: str, name: str | None) -> Iterator[str]:
     names = [name] if name is not None else [f"{host}-{number}" for number in range(_MOST_SLOTS)]
     with ExitStack() as stack:
         for one in names:
-            path = folder / f"{file_name(group)}.{file_name(one)}.lock"
+            path = folder / f"{file_name(group, one)}.lock"
             try:
                 stack.enter_context(locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB))
             except BlockingIOError:
@@ -71,6 +73,7 @@ def locked(path: Path, how: int) -> Iterator[None]:
         os.close(descriptor)
 
 
-def file_name(text: str) -> str:
-    """A name as the part of a file's."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", text)[:100]
+def file_name(*words: str) -> str:
+    """A file name that can be read and that no other words have, not even where case makes no difference."""
+    readable = re.sub(r"[^A-Za-z0-9._-]", "_", ".".join(words))[:100]
+    return f"{readable}.{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]}"
