@@ -1,7 +1,8 @@
 """Messages a second and latency of the stream workers, beside bare loops and bare COPY, on a real Apache Kafka.
 
-    scoring     `appraise stream score`, 1 and 2 workers, on requests of 1 KB: checked, valued, logged, answered once.
-                All become readable at one moment, when the workers, or the loops beside them, are warm and idle
+    scoring     `appraise stream score`, 1 and 2 workers, on requests of 1 KB for homes near sales that the model
+                knows: checked, valued, logged, answered once. All become readable at one moment, when the workers, or
+                the loops beside them, are warm, have heard from the registry and are idle
     bare        a loop of librdkafka that copies each message in the same transactions of the same size, 1 and 2 workers
     tutorial    one message, flush, synchronous commit: the loop that tutorials show, once only copying, and once
                 with what tutorials of models do with each: JSON to a frame of pandas, and a model of scikit-learn
@@ -31,15 +32,20 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
+import psutil
 from _report import Figure, held_against, parser, say, show
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from appraise.bootstrap import build_registry
 from appraise.datasets.presets import find_spec
-from appraise.jobs.kafka.broker import LocalBroker
-from appraise.serving.models import example_row
+from appraise.jobs.kafka.broker import LocalBroker, RunningBroker
+from appraise.serving.models import Shelf, example_row
+from appraise.serving.source import RegistrySource
 from appraise.serving.streaming.clients import KafkaConfig
 from appraise.serving.streaming.topics import Topics, create_topics
+from appraise.settings import Settings
 from appraise.store.database import Database, DatabaseOptions
 
 PARTITIONS = 2
@@ -49,7 +55,11 @@ _TUTORIAL_MESSAGES = 1_000
 _WARM_MESSAGES = 20_000
 _FILLING = {"linger.ms": 20, "queue.buffering.max.messages": 500_000}
 _DEADLINE_SECONDS = 240.0
-_WARM_SECONDS = 10.0
+#: What counts as idle: so many seconds in which no more than this share of a processor is taken. A broker and a worker
+#: that do nothing look at their sockets a few times a second.
+_IDLE_SECONDS, _IDLE_SHARE = 1.0, 0.15
+#: What a home differs by from one that was sold: degrees (0.01 are about 1 km), and shares of the other values.
+_MOVED, _CHANGED = 0.01, 0.1
 
 
 def main() -> None:
@@ -73,7 +83,7 @@ def main() -> None:
         # The embedded PostgreSQL runs as another user where this is root.
         folder.chmod(0o755)
         broker = LocalBroker(folder / "kafka")
-        bench = Bench(KafkaConfig(broker.start(port=0).bootstrap_servers), folder, args.home.absolute(), args.batch)
+        bench = Bench(broker.start(port=0), folder, args.home.absolute(), args.batch)
         try:
             if "rates" in wanted:
                 figures += rates(bench, args.messages)
@@ -96,13 +106,16 @@ class Bench:
         folder: for files.
         home: where the model is.
         batch: most messages of one transaction.
+        homes: what requests ask for.
     """
 
-    def __init__(self, kafka: KafkaConfig, folder: Path, home: Path, batch: int) -> None:
-        self.kafka = kafka
+    def __init__(self, broker: RunningBroker, folder: Path, home: Path, batch: int) -> None:
+        self.kafka = KafkaConfig(broker.bootstrap_servers)
         self.folder = folder
         self.home = home
         self.batch = batch
+        self.homes = sold_homes(home)
+        self._broker = psutil.Process(broker.pid)
         self._count = 0
 
     def topics(self) -> Topics:
@@ -115,15 +128,23 @@ class Bench:
     def appraise(self, *words: str) -> list[str]:
         """The command of a worker."""
         program = [sys.executable, "-m", "appraise", "--home", str(self.home), "--log-level", "warning"]
-        return [*program, "stream", *words]
+        return [*program, "stream", *words, "--json"]
 
     def loop(self, name: str, topics: Topics, part: str) -> list[str]:
         """The command of a loop of this file."""
         servers = self.kafka.bootstrap_servers
         return [sys.executable, __file__, "--loop", f"{name} {servers} {topics.prefix} {part} {self.batch}"]
 
+    def requests(self, count: int) -> Iterator[bytes]:
+        """Requests of 1 KB; JSON allows the white space that fills them."""
+        dice = random.Random(7)  # noqa: S311
+        for number in range(count):
+            home = {name: _near(name, value, dice) for name, value in dice.choice(self.homes).items()}
+            body = json.dumps({"request_id": f"r{number}", "features": home}).encode()
+            yield body + b" " * (MESSAGE_BYTES - len(body))
+
     @contextlib.contextmanager
-    def running(self, topics: Topics, *commands: list[str]) -> Iterator[None]:
+    def running(self, topics: Topics, *commands: list[str]) -> Iterator[Running]:
         """Worker processes."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("APPRAISE_")}
         environment |= {
@@ -131,22 +152,69 @@ class Bench:
             "APPRAISE_KAFKA__TOPIC_PREFIX": topics.prefix,
             "APPRAISE_STREAM__BATCH": str(self.batch),
         }
-        log = (self.folder / "workers.log").open("ab")
-        processes = [
-            subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=log, cwd=self.folder)
-            for command in commands
-        ]
-        try:
-            yield
-            failed = [process.poll() for process in processes if process.poll() is not None]
-            if failed:
-                sys.exit(f"a worker ended with {failed[0]}: {(self.folder / 'workers.log').read_text()[-2000:]}")
-        finally:
-            for process in processes:
-                process.send_signal(signal.SIGTERM)
-            for process in processes:
-                process.wait(timeout=60)
-            log.close()
+        said = [self.folder / f"{topics.prefix}{number}.out" for number in range(len(commands))]
+        processes = []
+        with contextlib.ExitStack() as stack:
+            log = stack.enter_context((self.folder / "workers.log").open("ab"))
+            for command, path in zip(commands, said, strict=True):
+                out = stack.enter_context(path.open("wb"))
+                processes.append(subprocess.Popen(command, env=environment, stdout=out, stderr=log, cwd=self.folder))
+            try:
+                yield Running([self._broker, *(psutil.Process(one.pid) for one in processes)], said)
+                failed = [process.poll() for process in processes if process.poll() is not None]
+                if failed:
+                    sys.exit(f"a worker ended with {failed[0]}: {(self.folder / 'workers.log').read_text()[-2000:]}")
+            finally:
+                for process in processes:
+                    process.send_signal(signal.SIGTERM)
+                for process in processes:
+                    process.wait(timeout=60)
+
+
+class Running:
+    """The broker and the workers of one measurement.
+
+    Args:
+        processes: theirs.
+        said: where each worker's output goes.
+    """
+
+    def __init__(self, processes: list[psutil.Process], said: list[Path]) -> None:
+        self._processes = processes
+        self._said = said
+
+    def settle(self) -> None:
+        """Wait until nothing is left to do: each worker has heard from the registry, and no process takes time."""
+        deadline = time.monotonic() + _DEADLINE_SECONDS
+        before, since = self._seconds(), time.monotonic()
+        while True:
+            time.sleep(_IDLE_SECONDS)
+            now, at = self._seconds(), time.monotonic()
+            if now - before < _IDLE_SHARE * (at - since) and all(map(_has_asked, self._said)):
+                return
+            if at > deadline:
+                sys.exit(f"workers and broker were not idle within {_DEADLINE_SECONDS:g} s")
+            before, since = now, at
+
+    def _seconds(self) -> float:
+        """Of processor time that they, and processes that they started, have taken."""
+        total = 0.0
+        for process in self._processes:
+            for one in (process, *process.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    times = one.cpu_times()
+                    total += times.user + times.system + (times.children_user + times.children_system)
+        return total
+
+
+def _has_asked(said: Path) -> bool:
+    """Whether a worker has heard from the registry, after which nothing is asked for minutes; bare loops ask nobody."""
+    text = said.read_text()
+    if not text:
+        return True
+    health = json.loads(text)["health"]
+    answer: dict[str, object] = httpx.get(f"{health}/health/ready", trust_env=False, timeout=10.0).json()
+    return answer["registry"] == "answered"
 
 
 def rates(bench: Bench, count: int) -> list[Figure]:
@@ -172,7 +240,7 @@ def tutorial(bench: Bench, figures: list[Figure]) -> list[Figure]:
     found = []
     for name, loop in (("tutorial loop, copying", "tutorial"), ("tutorial loop, with a model", "tutorial-model")):
         topics = bench.topics()
-        fill(bench.kafka, topics.requests, requests(_TUTORIAL_MESSAGES))
+        fill(bench.kafka, topics.requests, bench.requests(_TUTORIAL_MESSAGES))
         with bench.running(topics, bench.loop(loop, topics, "all")):
             rate = rate_of(bench.kafka, topics.predictions, _TUTORIAL_MESSAGES)
         say(f"{name}: {rate:,.0f}/s")
@@ -189,8 +257,8 @@ def latencies(bench: Bench, seconds: float) -> list[Figure]:
         for name in ("bare", "appraise"):
             topics = bench.topics()
             command = bench.loop("bare", topics, "all") if name == "bare" else bench.appraise("score")
-            with bench.running(topics, command):
-                found = latency_of(bench.kafka, topics, rate, seconds)
+            with bench.running(topics, command) as running:
+                found = latency_of(bench, running, topics, rate, seconds)
             for percent in (50, 99):
                 value = float(np.percentile(found, percent))
                 figures.append(Figure(f"{name}/{rate} messages a second/p{percent}", value, "ms"))
@@ -213,13 +281,24 @@ def ingestion(bench: Bench, count: int) -> list[Figure]:
     return [copied, held_against("appraise/ingestion", rate, "events/s", copied)]
 
 
-def requests(count: int) -> Iterator[bytes]:
-    """Requests of 1 KB, each for another home; JSON allows the white space that fills them."""
-    dice, home = random.Random(7), example_row(find_spec("california"))  # noqa: S311
-    for number in range(count):
-        row = {**home, "MedInc": round(dice.uniform(1, 10), 4), "Latitude": round(dice.uniform(33, 41), 2)}
-        body = json.dumps({"request_id": f"r{number}", "features": row}).encode()
-        yield body + b" " * (MESSAGE_BYTES - len(body))
+def sold_homes(home: Path) -> list[dict[str, float]]:
+    """The sales that the `california` of a home compares with, as homes to be valued."""
+    shelf = Shelf(RegistrySource(build_registry(Settings(home=home))), ("california",))
+    shelf.open()
+    predictor = shelf.lineup.champions()[0].predictor
+    shelf.close()
+    comparables = predictor.pipeline.comparables_
+    if comparables is None:
+        sys.exit("the model compares with no sales: appraise train california")
+    table = comparables.pool_.table
+    return [dict(zip(table.names, values, strict=True)) for values in table.values.tolist()]
+
+
+def _near(name: str, value: float, dice: random.Random) -> float:
+    """A value like that of a home."""
+    if name in ("Latitude", "Longitude"):
+        return round(value + dice.uniform(-_MOVED, _MOVED), 4)
+    return round(value * dice.uniform(1.0 - _CHANGED, 1.0 + _CHANGED), 4)
 
 
 def events(count: int) -> Iterator[bytes]:
@@ -261,17 +340,16 @@ def _send(producer: Producer, topic: str, values: Iterator[bytes]) -> None:
 
 def steady_rate(bench: Bench, topics: Topics, commands: list[list[str]], count: int) -> float:
     """Messages a second of workers that have worked before: what a start takes is not in it."""
-    fill(bench.kafka, topics.requests, requests(_WARM_MESSAGES))
-    show_all = fill_hidden(bench.kafka, topics.requests, requests(count))
+    fill(bench.kafka, topics.requests, bench.requests(_WARM_MESSAGES))
+    show_all = fill_hidden(bench.kafka, topics.requests, bench.requests(count))
     consumer = bench.kafka.consumer("warm", {})
-    with bench.running(topics, *commands):
+    with bench.running(topics, *commands) as running:
         deadline = time.monotonic() + _DEADLINE_SECONDS
         while sum(_ends(consumer, topics.predictions)) < _WARM_MESSAGES:
             if time.monotonic() > deadline:
                 sys.exit(f"no worker was warm within {_DEADLINE_SECONDS:g} s")
             time.sleep(0.05)
-        # By then each worker has asked the registry too, which takes a processor for some seconds once.
-        time.sleep(_WARM_SECONDS)
+        running.settle()
         before = _ends(consumer, topics.predictions)
         consumer.close()
         show_all()
@@ -328,8 +406,11 @@ def _rate(arrived: Callable[[], int], count: int) -> float:
     return (count - first[1]) / (now - first[0])
 
 
-def latency_of(kafka: KafkaConfig, topics: Topics, rate: int, seconds: float) -> list[float]:  # noqa: C901
-    """Send requests at a rate, and see when their answers can be read; those of the first seconds do not count."""
+def latency_of(  # noqa: C901
+    bench: Bench, running: Running, topics: Topics, rate: int, seconds: float
+) -> list[float]:
+    """Send requests at a rate, and see when their answers can be read; those before all was idle do not count."""
+    kafka = bench.kafka
     sent: dict[bytes, float] = {}
     arrived: dict[bytes, float] = {}
     done = threading.Event()
@@ -348,7 +429,7 @@ def latency_of(kafka: KafkaConfig, topics: Topics, rate: int, seconds: float) ->
     reader = threading.Thread(target=read)
     reader.start()
     producer = kafka.producer({"linger.ms": 0})
-    values = list(requests(1000))
+    values = list(bench.requests(1000))
 
     def send(number: int) -> None:
         key = str(number).encode()
@@ -363,8 +444,7 @@ def latency_of(kafka: KafkaConfig, topics: Topics, rate: int, seconds: float) ->
     for _ in range(rate):
         send(number)
         number += 1
-    # By then the worker has asked the registry too, which takes a processor for some seconds once.
-    time.sleep(_WARM_SECONDS)
+    running.settle()
     first, started = number, time.perf_counter()
     while time.perf_counter() - started < seconds:
         if number - first < (time.perf_counter() - started) * rate:

@@ -24,7 +24,7 @@ from appraise.serving.streaming.lives import WorkerLimits, check_topics, scoring
 from appraise.serving.streaming.sharing import keep_to_one_way
 from appraise.serving.streaming.slots import hold_slot
 from appraise.serving.streaming.supervising import Supervisor
-from appraise.serving.streaming.tally import Tally
+from appraise.serving.streaming.tally import Known, Tally
 from appraise.serving.streaming.topics import Topics
 from appraise.serving.threads import threads_used, use_threads
 from appraise.store.log import PredictionLog
@@ -120,6 +120,9 @@ def score(plan: ScoringPlan, *, announce: Callable[[Scoring], None]) -> None:
     def note_models() -> None:
         tally.models = shelf.lineup.champion_versions()
 
+    def note_registry(registry: Known) -> None:
+        tally.registry = registry
+
     with ExitStack() as stack:
         folder = plan.home / "run" / "slots"
         stack.enter_context(keep_to_one_way(plan.kafka, folder, plan.group, plan.partition))
@@ -127,6 +130,7 @@ def score(plan: ScoringPlan, *, announce: Callable[[Scoring], None]) -> None:
         slot = stack.enter_context(hold_slot(folder, plan.group, plan.slot or slot_name))
         asked = shelf.open()
         note_models()
+        note_registry("answered" if asked else "cached")
         keeper = ModelKeeper(
             shelf,
             source,
@@ -134,6 +138,7 @@ def score(plan: ScoringPlan, *, announce: Callable[[Scoring], None]) -> None:
             cache=plan.home / "cache" / "models",
             ask_seconds=plan.ask_seconds,
             changed=note_models,
+            heard=note_registry,
             ask_now=not asked,
         )
         stack.callback(keeper.close)

@@ -60,6 +60,7 @@ def test_a_scoring_worker_answers_tells_how_it_is_and_ends_well(
     with httpx.Client(base_url=said["health"], trust_env=False) as client:
         assert client.get("/health/live").status_code == 200
         eventually(lambda: client.get("/health/ready").status_code == 200)
+        eventually(lambda: client.get("/health/ready").json()["registry"] == "answered")
         eventually(lambda: 'messages_total{outcome="predicted",role="score"} 1.0' in client.get("/metrics").text)
         eventually(lambda: 'messages_total{outcome="dead_letter",role="score"} 1.0' in client.get("/metrics").text)
         text = client.get("/metrics").text

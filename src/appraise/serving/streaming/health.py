@@ -110,5 +110,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _status(pulse: Pulse, tally: Tally, *, good: bool) -> tuple[HTTPStatus, str, bytes]:
-    body = {**pulse.to_dict(), "partitions": tally.partitions, "lag": tally.lag, "models": tally.models}
+    body = {
+        **pulse.to_dict(),
+        "partitions": tally.partitions,
+        "lag": tally.lag,
+        "models": tally.models,
+        "registry": tally.registry,
+    }
     return HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE, "application/json", msgspec.json.encode(body)

@@ -10,6 +10,7 @@ from pathlib import Path
 from appraise.errors import AppraiseError
 from appraise.logs import get_logger
 from appraise.serving.models import Shelf
+from appraise.serving.streaming.tally import Known
 from appraise.serving.versions import ModelSource
 
 _log = get_logger(__name__)
@@ -31,6 +32,7 @@ class ModelKeeper:
         cache: the folder of cached models.
         ask_seconds: seconds between questions to the registry.
         changed: is called when other models are on show.
+        heard: is told after each question whether the registry `answered` or the question `failed`.
         ask_now: whether to begin with a question, because a cached model was shown without one.
     """
 
@@ -43,6 +45,7 @@ class ModelKeeper:
         cache: Path,
         ask_seconds: float,
         changed: Callable[[], None],
+        heard: Callable[[Known], None],
         ask_now: bool,
     ) -> None:
         self._shelf = shelf
@@ -51,6 +54,7 @@ class ModelKeeper:
         self._cache = cache
         self._ask_seconds = ask_seconds
         self._changed = changed
+        self._heard = heard
         self._stop = threading.Event()
         self._asked = -ask_seconds if ask_now else time.monotonic()
         self._wanted = ask_now
@@ -77,8 +81,7 @@ class ModelKeeper:
             before = self._shelf.lineup.loaded
             try:
                 if self._wanted or due:
-                    self._wanted, self._asked = False, time.monotonic()
-                    self._shelf.refresh()
+                    self._ask_registry()
                 else:
                     self._shelf.adopt(self._source.remembered(self._names))
             except AppraiseError as error:
@@ -87,6 +90,15 @@ class ModelKeeper:
             self._seen = self._index()
             if self._shelf.lineup.loaded.keys() != before.keys():
                 self._changed()
+
+    def _ask_registry(self) -> None:
+        self._wanted, self._asked = False, time.monotonic()
+        try:
+            self._shelf.refresh()
+        except AppraiseError:
+            self._heard("failed")
+            raise
+        self._heard("answered")
 
     def _index(self) -> tuple[tuple[str, int], ...]:
         """What changes when somebody notes another champion in the cache."""

@@ -7,6 +7,7 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 from prometheus_client import CollectorRegistry, generate_latest
@@ -19,6 +20,10 @@ _SIZE_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 #: Upper ends of the latency buckets, seconds: a transaction takes milliseconds, a broker that was away minutes.
 _LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 
+#: Where a worker's models come from: the cache alone so far, the registry that answered, or, after a question that
+#: failed, still what was had before.
+Known = Literal["cached", "answered", "failed"]
+
 #: What a message comes to that is not refused, by what the worker does.
 _DONE = {"score": "predicted", "ingest": "stored"}
 
@@ -28,6 +33,12 @@ class Tally:
 
     Args:
         role: what the worker does (`score`, `ingest`).
+
+    Attributes:
+        lag: messages that wait in its partitions.
+        partitions: those.
+        models: the versions that answer, by name.
+        registry: whether the registry has said which those are; None where no model is asked.
     """
 
     def __init__(self, role: str) -> None:
@@ -35,6 +46,7 @@ class Tally:
         self.lag = 0
         self.partitions: tuple[int, ...] = ()
         self.models: dict[str, str] = {}
+        self.registry: Known | None = None
         # From nought on: an alert can tell a count that rises from one that appears.
         self._messages: Counter[str] = Counter(dict.fromkeys((_DONE[role], "dead_letter"), 0))
         self._events: Counter[str] = Counter(committed=0, aborted=0)
