@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
 
@@ -12,16 +11,8 @@ import polars as pl
 
 from appraise.datasets import constraints
 from appraise.datasets.rejects import FOUND, nothing_found
-from appraise.datasets.spec import Column, DatasetSpec, Rule, TimeSplit
+from appraise.datasets.spec import OPERATORS, Column, DatasetSpec, Rule, TimeSplit
 
-_COMPARE: Mapping[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
 #: Where most homes are: this share of the coordinates, widened on each side by its own width.
 _MOST = (0.01, 0.99)
 
@@ -166,7 +157,7 @@ def _rule_check(rule: Rule, frame: pl.DataFrame) -> _Check:
         pl.col(name).is_not_nan() if frame.schema[name].is_float() else pl.col(name).is_not_null() for name in names
     )
     sentence = f"{rule.message.rstrip('.')} ({rule.left} {rule.operator} {rule.right})"
-    return _Check(sentence, measured & ~_COMPARE[rule.operator](left, right), tuple(names))
+    return _Check(sentence, measured & ~OPERATORS[rule.operator](left, right), tuple(names))
 
 
 def _place_checks(spec: DatasetSpec, frame: pl.DataFrame, most: Mapping[str, Bounds] | None) -> Iterator[_Check]:

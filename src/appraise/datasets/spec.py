@@ -6,14 +6,26 @@ These are plain immutable values; `specfile` reads and writes them as TOML, `inf
 from __future__ import annotations
 
 import datetime as dt
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["number", "integer", "boolean", "category", "date", "identifier", "text"]
 Role = Literal["feature", "target", "sale_date", "latitude", "longitude", "id", "ignored", "leak"]
 Encoding = Literal["auto", "frequency", "target"]
 Objective = Literal["rmse", "relative"]
 Operator = Literal["<", "<=", ">", ">=", "==", "!="]
+
+#: What the operators of rules mean, of values, arrays and expressions alike.
+OPERATORS: Mapping[Operator, Callable[[Any, Any], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
 
 #: Roles whose columns reach the model. The sale date does too, as the valuation date of the row.
 INPUT_ROLES: frozenset[Role] = frozenset({"feature", "latitude", "longitude", "sale_date"})

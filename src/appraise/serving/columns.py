@@ -16,10 +16,10 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
-from appraise.datasets.spec import Column, DatasetSpec
+from appraise.datasets.spec import OPERATORS, Column, DatasetSpec
 from appraise.features.vocabulary import Values
 from appraise.serving.rowcodec import TEXTS, Row, may_be_missing, row_type
-from appraise.serving.rows import OPERATORS, is_date
+from appraise.serving.rows import is_date
 
 
 class ColumnReader:

@@ -13,10 +13,10 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from appraise.datasets.spec import Column, DatasetSpec
+from appraise.datasets.spec import OPERATORS, Column, DatasetSpec
 from appraise.datasets.table import Table
 from appraise.features.vocabulary import Vocabulary
-from appraise.serving.rows import OPERATORS, is_date
+from appraise.serving.rows import is_date
 
 #: Kinds that are written with quotes.
 TEXTS = frozenset({"category", "identifier", "text", "date"})

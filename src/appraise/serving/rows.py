@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import math
-import operator
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,18 +12,8 @@ from numbers import Real
 from typing import Any
 
 from appraise.datasets.constraints import FINITE, PRESENT, at_least, at_most, of_kind, one_of, shown
-from appraise.datasets.spec import Column, DatasetSpec
+from appraise.datasets.spec import OPERATORS, Column, DatasetSpec
 from appraise.errors import Problem
-
-#: What the operators of rules mean.
-OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
 
 #: A day, and a time of day, which is not read.
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ][\d:.,]+(?:Z|[+-][\d:]+)?)?", re.ASCII)
