@@ -15,13 +15,15 @@ import pytest
 from tests.waiting import until
 
 from appraise.errors import LogError, LogFullError
-from appraise.store.chain import Damage, Frame, scan
+from appraise.store import files, segments
+from appraise.store.chain import Damage, Frame, framed, scan
+from appraise.store.current import CurrentSegment
 from appraise.store.files import writer_lives
 from appraise.store.headers import read_header, read_seal, seal_of
 from appraise.store.log import PredictionLog
 from appraise.store.logplan import LogPlan
 from appraise.store.records import Served, ServedInterval, read_record, record_bytes
-from appraise.store.segments import SpoolFolder
+from appraise.store.segments import SegmentWriter, SpoolFolder
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -187,6 +189,27 @@ def test_the_segment_of_a_living_process_is_left_alone(tmp_path):
     assert len(bodies_of(tmp_path)) == 1
 
 
+def test_a_segment_that_is_just_being_made_is_not_taken_for_one_that_was_left(tmp_path, monkeypatch):
+    lock = files.fcntl.flock
+
+    def look_first(descriptor, how):
+        monkeypatch.undo()
+        spool = SpoolFolder(tmp_path)
+        assert all(spool.recover(segment) for segment in spool.segments())
+        lock(descriptor, how)
+
+    spool = SpoolFolder(tmp_path)
+    tmp_path.joinpath("lock").touch()
+    opened = spool._locked
+    with opened():
+        # The folder's own lock is taken by now: what is locked next is the segment.
+        monkeypatch.setattr(files.fcntl, "flock", look_first)
+        writer = spool._open_segment(spool._head())
+    writer.write(*framed([record_bytes(served())], writer.link))
+    writer.close()
+    assert len(bodies_of(tmp_path)) == 1
+
+
 def _append_some(folder: str, start: int) -> None:
     log = PredictionLog(LogPlan(Path(folder), segment_bytes=5_000))
     log.append_all(served(start + number) for number in range(200))
@@ -271,6 +294,58 @@ def test_what_cannot_be_written_is_kept_or_withdrawn_and_never_dropped_without_a
         assert found["during"] > 0
         assert found["told"] == found["withdrawn"]
         assert kept == found["taken"] + 1 - found["withdrawn"]
+
+
+def test_what_the_disk_does_not_confirm_is_not_said_to_be_on_it(tmp_path, monkeypatch):
+    log = PredictionLog(LogPlan(tmp_path))
+
+    def fail(_descriptor):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(segments, "confirm", fail)
+    log.append(record_bytes(served(1)))
+    with pytest.raises(LogError, match="1 predictions could not be logged"):
+        log.flush()
+    monkeypatch.undo()
+    log.append(record_bytes(served(2)))
+    log.flush()
+    log.close()
+
+
+def test_a_segment_that_gave_way_before_the_disk_confirmed_it_is_told_of(tmp_path, monkeypatch):
+    spool = CurrentSegment(SpoolFolder(tmp_path), most_bytes=10_000, most_seconds=60.0)
+    spool.open()
+    spool.write(*framed([record_bytes(served())], spool.end[0]))
+
+    def fail(_descriptor):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(segments, "confirm", fail)
+    spool.give_up()
+    monkeypatch.undo()
+    spool.open()
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        spool.sync()
+    spool.sync()
+    spool.give_up()
+
+
+def test_each_of_those_who_ask_is_told_that_records_were_withdrawn(tmp_path, monkeypatch):
+    log = PredictionLog(LogPlan(tmp_path, mode="sync"))
+
+    def full(_writer, _frames, _link):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    lost = log.lost
+    with monkeypatch.context() as disk:
+        disk.setattr(SegmentWriter, "write", full)
+        log.append(record_bytes(served()))
+        until(lambda: log.lost > lost)
+    for _ in range(2):
+        with pytest.raises(LogError, match="could not be logged"):
+            log.flush(since=lost)
+    log.flush(since=log.lost)
+    log.close()
 
 
 def test_a_spool_of_records_is_scanned_from_where_a_reader_was(tmp_path):

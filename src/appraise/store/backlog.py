@@ -12,7 +12,7 @@ from appraise.store.chain import Frame, scan
 from appraise.store.headers import seal_of
 from appraise.store.leadership import is_loading, read_status
 from appraise.store.records import read_record
-from appraise.store.segments import Segment, SpoolFolder
+from appraise.store.segments import Segment, SpoolFolder, size_of
 
 _HEAD_BYTES = 256 * 1024
 
@@ -52,7 +52,7 @@ def read_backlog(folder: Path) -> Backlog:
     total = waiting = 0
     oldest: float | None = None
     for segment in segments:
-        size = segment.path.stat().st_size if segment.path.exists() else 0
+        size = size_of(segment)
         total += size
         loaded = done.get(segment.id, 0)
         if size > loaded:

@@ -27,6 +27,7 @@ class CurrentSegment:
         self._writer: SegmentWriter | None = None
         self._opened = 0.0
         self._suspect = False
+        self._unconfirmed: OSError | None = None
         # Held while the disk confirms, and while one segment gives way to the next.
         self._lock = threading.Lock()
 
@@ -62,10 +63,13 @@ class CurrentSegment:
         """Have what was written survive a power cut.
 
         Raises:
-            OSError: it may not; the segment is due to be closed, for what a second attempt says of the same pages is
-                worth nothing.
+            OSError: it may not, in the segment in hand or in the one before, which was closed meanwhile. The one in
+                hand is due to be closed, for what a second attempt says of the same pages is worth nothing.
         """
         with self._lock:
+            error, self._unconfirmed = self._unconfirmed, None
+            if error is not None:
+                raise error
             if self._writer is not None:
                 try:
                     self._writer.sync()
@@ -87,6 +91,11 @@ class CurrentSegment:
             writer, self._writer = self._writer, None
             if writer is None:
                 return
+            try:
+                # Not left to the seal, which may find no room.
+                writer.sync()
+            except OSError as error:
+                self._unconfirmed = error
             try:
                 writer.close()
             except OSError as error:

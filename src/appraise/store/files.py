@@ -37,6 +37,12 @@ def append(descriptor: int, data: bytes | bytearray) -> None:
         view = view[os.write(descriptor, view[:_PIECE]) :]
 
 
+def confirm(descriptor: int) -> None:
+    """Have what was written to a file survive a power cut."""
+    # macOS has no fdatasync.
+    getattr(os, "fdatasync", os.fsync)(descriptor)
+
+
 def sync_folder(path: Path) -> None:
     """Have the names in a folder survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

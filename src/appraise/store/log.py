@@ -56,7 +56,7 @@ class PredictionLog:
         self._taken_bytes = self._written_bytes = self._durable_bytes = 0
         # What may have been handed over before something is refused.
         self._most, self._most_bytes = plan.queue, plan.queue_bytes
-        self._refused = self._withdrawn = self._withdrawn_told = self._failures = 0
+        self._refused = self._withdrawn = self._unconfirmed = self._lost_told = self._failures = 0
         self._trouble: str | None = None
         self._listeners: list[Listener] = []
         self._go_on()
@@ -139,18 +139,31 @@ class PredictionLog:
         with self._changed:
             self._refused += 1
 
-    def flush(self, *, seconds: float = 30.0) -> None:
+    @property
+    def lost(self) -> int:
+        """Records that were handed over and may not be in the log: withdrawn, or not confirmed by the disk."""
+        with self._lock:
+            return self._withdrawn + self._unconfirmed
+
+    def flush(self, *, since: int | None = None, seconds: float = 30.0) -> None:
         """Wait until everything that was handed over is on the disk.
 
+        Args:
+            since: `lost` before the caller handed over what it asks about, where several threads ask; None is as of the
+                last call that gave none.
+            seconds: how long to wait.
+
         Raises:
-            LogError: it is not, after so long, or some was withdrawn since the last call.
+            LogError: it is not, after so long, or some was lost since then.
         """
         self._hurry.set()
         with self._changed:
             number = self._taken
             self._changed.wait_for(lambda: self._durable >= number, seconds)
-            missing = max(number - self._durable, self._withdrawn - self._withdrawn_told)
-            self._withdrawn_told = self._withdrawn
+            lost = self._withdrawn + self._unconfirmed
+            missing = max(number - self._durable, lost - (self._lost_told if since is None else since))
+            if since is None:
+                self._lost_told = lost
             if missing:
                 raise LogError(
                     f"{missing:,} predictions could not be logged: {self._trouble or 'the disk is too slow'}",
@@ -299,6 +312,8 @@ class PredictionLog:
             reason = self._sync()
             with self._changed:
                 self._durable, self._durable_bytes = target, size
+                if reason is not None:
+                    self._unconfirmed += target - first + 1
                 if not self._stop.is_set():
                     self._most, self._most_bytes = target + self.plan.queue, size + self.plan.queue_bytes
                 self._tell(first, target, reason)

@@ -45,7 +45,7 @@ class LogState:
     Attributes:
         taken: records handed over.
         written: records in the spool.
-        durable: records that the disk has confirmed.
+        durable: records that the disk was asked to confirm, and did but for `failures`.
         refused: estimates that were not given for want of room.
         withdrawn: records of refused answers that could not be written (mode `sync`).
         failures: writes that failed.

@@ -29,7 +29,7 @@ from appraise.datasets.atomic import replacing
 from appraise.errors import LogError
 from appraise.logs import get_logger
 from appraise.store.chain import Frame, Link, framed, scan
-from appraise.store.files import append, locked_file, sync_folder
+from appraise.store.files import append, confirm, locked_file, sync_folder
 from appraise.store.headers import Closed, Header, Seal, mapped, read_header, seal_of
 
 _log = get_logger(__name__)
@@ -98,7 +98,7 @@ class SegmentWriter:
 
     def sync(self) -> None:
         """Have what was written survive a power cut."""
-        os.fdatasync(self._descriptor)
+        confirm(self._descriptor)
 
     def close(self) -> None:
         """Seal the segment and let go of it."""
@@ -143,11 +143,7 @@ class SpoolFolder:
 
     def size(self) -> int:
         """Bytes of all segments."""
-        total = 0
-        for segment in self.segments():
-            # The loader may remove one meanwhile.
-            total += segment.path.stat().st_size if segment.path.exists() else 0
-        return total
+        return sum(map(size_of, self.segments()))
 
     def seals(self) -> tuple[Seal, ...]:
         """The seals that no header names yet."""
@@ -237,8 +233,12 @@ class SpoolFolder:
             host=socket.gethostname(),
             pid=os.getpid(),
         )
-        descriptor = locked_file(segment.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
+        # It has its name when it has its lock: between the two, whoever closes segments of ended processes would find
+        # an empty one that nobody holds, and remove it while this process goes on to write what nobody can find.
+        unnamed = self.path / f".{segment.path.name}"
+        descriptor = locked_file(unnamed, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
         try:
+            unnamed.rename(segment.path)
             writer = SegmentWriter(self, descriptor, segment, header)
             writer.sync()
             sync_folder(self.path)
@@ -283,6 +283,14 @@ class SpoolFolder:
             yield
         finally:
             os.close(descriptor)
+
+
+def size_of(segment: Segment) -> int:
+    """Bytes of a segment's file; 0 where the loader has removed it meanwhile."""
+    try:
+        return segment.path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _segment(name: re.Match[str], path: Path) -> Segment:

@@ -159,11 +159,11 @@ class Recorder:
         )
 
     def _answered(self, records: Iterable[Served]) -> None:
-        plan = self._log.plan
+        plan, lost = self._log.plan, self._log.lost
         try:
             self._log.append_all(records, seconds=plan.wait_seconds)
             if self._sync:
-                self._log.flush(seconds=plan.wait_seconds + 30.0)
+                self._log.flush(since=lost, seconds=plan.wait_seconds + 30.0)
         except LogError as error:
             raise _refused(error.message) from error
 

@@ -254,7 +254,8 @@ class Answerer:
             try:
                 taken = self._log.append_many(records)
             except LogFullError:
-                self._log.flush(seconds=_LOG_SECONDS)
+                # What was lost before is for `settle` to tell.
+                self._log.flush(since=self._log.lost, seconds=_LOG_SECONDS)
                 taken = self._log.append_many(records)
             records = records[taken:]
 
