@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 import heapq
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from appraise.datasets.atomic import replacing
+from appraise.datasets.locks import locked
 from appraise.errors import BatchError, DataError, ForbiddenInputError, OutputError, UnknownBatchError
 
 State = Literal["queued", "running", "done", "failed"]
@@ -189,15 +189,14 @@ class OrderBook:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / ".lock").open("wb")
-        except OSError as error:
-            raise OutputError(
-                f"{self.folder} cannot be written: {error.strerror or error}", hint="make room, or check its rights"
-            ) from error
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(self.folder / ".lock"))
+            except OSError as error:
+                raise OutputError(
+                    f"{self.folder} cannot be written: {error.strerror or error}", hint="make room, or check its rights"
+                ) from error
             yield
 
 

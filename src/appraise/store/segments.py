@@ -13,19 +13,18 @@ segment is its seal.
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 import os
 import re
 import socket
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from appraise.datasets.atomic import replacing
+from appraise.datasets.locks import locked
 from appraise.errors import LogError
 from appraise.logs import get_logger
 from appraise.store.chain import Frame, Link, framed, scan
@@ -275,14 +274,8 @@ class SpoolFolder:
             raise
         sync_folder(self.path)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+    def _locked(self) -> AbstractContextManager[None]:
+        return locked(self.path / "lock")
 
 
 def size_of(segment: Segment) -> int:

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from appraise.datasets.locks import locked
 from appraise.errors import StreamError
 from appraise.serving.streaming.clients import KafkaConfig, translated
-from appraise.serving.streaming.slots import file_name, locked
+from appraise.serving.streaming.slots import file_name
 
 #: How workers of a group come to their partitions, and what each kind is called.
 _NAMED, _SHARED = "named", "shared"

@@ -10,13 +10,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from appraise.datasets.locks import locked
 from appraise.errors import StreamError
 
 #: More workers than this on one machine are a mistake.
@@ -56,21 +56,6 @@ def hold_slot(folder: Path, group: str, name: str | None) -> Iterator[str]:
         if name is not None and name.startswith("partition-")
         else "give each worker a --slot of its own, or none for the next free one",
     )
-
-
-@contextmanager
-def locked(path: Path, how: int) -> Iterator[None]:
-    """Hold a lock on a file, which the kernel drops with its process; `how` is as for `fcntl.flock`.
-
-    Raises:
-        BlockingIOError: another has it, and `how` says not to wait.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, how)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def file_name(*words: str) -> str:
