@@ -50,10 +50,13 @@ def test_a_wrong_scope_makes_no_key(appraise, folder):
     assert not (folder / ".appraise" / "keys.json").exists()
 
 
-def test_serving_without_a_model_says_what_to_do(appraise_process, folder):
-    ended = appraise_process("serve", "--port", "0")
+@pytest.mark.parametrize("options", [(), ("--model", "nothing"), ("--model", "nothing", "--workers", "2")])
+def test_serving_without_a_model_says_what_to_do_and_starts_nothing(appraise_process, folder, options):
+    ended = appraise_process("serve", "--port", "0", *options)
     assert ended.code == 7
     assert "appraise train" in ended.err
+    assert not (folder / ".appraise" / "postgres").exists()
+    assert not (folder / ".appraise" / "run").exists()
 
 
 def test_an_address_for_others_needs_a_key(appraise, folder):

@@ -8,10 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from appraise.errors import SettingsError
-from appraise.jobs.batches import carrying_out
-from appraise.jobs.db import prepared
 from appraise.jobs.keys import followed
-from appraise.jobs.loading import loading
 from appraise.jobs.serving.address import check_open, listening
 from appraise.jobs.serving.handover import logs_handed_over
 from appraise.jobs.serving.plan import ServePlan, Serving
@@ -61,8 +58,7 @@ def _serve(plan: ServePlan, announce: Callable[[Serving], None]) -> None:
         host, port = listener.getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         if plan.workers == 1:
-            with logs_handed_over(), prepared(plan.database), loading(plan.loading), carrying_out(plan.batches):
+            with logs_handed_over():
                 serve_alone(plan, listener, url, announce)
         else:
-            with prepared(plan.database), loading(plan.loading), carrying_out(plan.batches):
-                Supervisor(plan, listener, url, announce).run()
+            Supervisor(plan, listener, url, announce).run()

@@ -17,11 +17,12 @@ from types import FrameType
 
 from appraise import logs
 from appraise.errors import RegistryError, UnknownModelError
+from appraise.jobs.serving.companions import companions
 from appraise.jobs.serving.plan import ServePlan, Serving
 from appraise.jobs.serving.worker import work
 from appraise.serving.rest.crew import Crew
 from appraise.serving.source import RegistrySource
-from appraise.serving.versions import default_of
+from appraise.serving.versions import KnownVersion, default_of
 
 _log = logs.get_logger(__name__)
 
@@ -54,7 +55,7 @@ class Supervisor:
         """Serve until a signal.
 
         Raises:
-            UnknownModelError, RegistryError, BundleError: there is no model to serve.
+            UnknownModelError, RegistryError, BundleError: there is no model to serve; nothing was started.
             RegistryError: workers do not get ready, or end again and again.
         """
         source = RegistrySource(self._plan.registry)
@@ -67,6 +68,10 @@ class Supervisor:
             if not versions:
                 raise UnknownModelError("no model is registered", hint="train one first: appraise train bayside")
         default = default_of(dict.fromkeys(known.name for known in versions), names, self._plan.default)
+        with companions(self._plan):
+            self._supervise(versions, default, ask_registry=cached)
+
+    def _supervise(self, versions: tuple[KnownVersion, ...], default: str | None, *, ask_registry: bool) -> None:
         folders = self._plan.home / "run"
         folders.mkdir(parents=True, exist_ok=True)
         # Not called by the process alone: in containers all have one number, and what was killed leaves its folder.
@@ -75,7 +80,7 @@ class Supervisor:
         try:
             Crew(self._folder).publish(versions)
             for index in range(self._plan.workers):
-                self._start(index, ask_registry=cached and index == 0)
+                self._start(index, ask_registry=ask_registry and index == 0)
             self._await_workers()
             models = {known.name: known.version for known in versions if "champion" in known.aliases}
             if not self._ending:

@@ -12,6 +12,7 @@ from appraise import logs
 from appraise.errors import AppraiseError, LogError
 from appraise.jobs.db import close
 from appraise.jobs.kafka.finding import KafkaPlan
+from appraise.jobs.serving.companions import companions
 from appraise.jobs.serving.handover import logs_handed_over
 from appraise.jobs.serving.plan import ServePlan, Serving
 from appraise.serving.models import Shelf
@@ -38,11 +39,15 @@ def serve_alone(plan: ServePlan, listener: socket.socket, url: str, announce: Ca
         listener: a bound socket.
         url: where requests go.
         announce: is called once, when requests are taken.
+
+    Raises:
+        UnknownModelError, RegistryError, BundleError: there is no model to serve; nothing was started.
+        LogError: estimates cannot be recorded.
     """
     keep_little()
     shelf = Shelf(RegistrySource(plan.registry), plan.names, plan.default)
     asked = shelf.open()
-    with _service(plan, shelf, Crew()) as service:
+    with companions(plan), _service(plan, shelf, Crew()) as service:
         run_server(
             service,
             listener,
