@@ -291,7 +291,9 @@ def test_a_store_that_is_no_database_is_said_so(tmp_path):
         registry.list_models()
 
 
-def test_a_store_that_may_not_be_written_is_said_so(registry, train, tmp_path):
+def test_a_store_that_may_not_be_written_is_said_so(registry, train, tmp_path, monkeypatch):
+    # MLflow takes what follows `sqlite:///` for a path, and makes its folder in the working one.
+    monkeypatch.chdir(tmp_path)
     train()
     store = tmp_path / "home" / "mlflow.db"
     read_only = Registry(f"sqlite:///file:{store}?mode=ro&uri=true", str(tmp_path), tmp_path / "cache")
