@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from appraise.datasets.paths import plain
 from appraise.errors import SettingsError
 from appraise.registry.mlflow_registry import Registry
 from appraise.settings import Settings
@@ -40,9 +41,14 @@ _SECRET = ("database_url", "kafka.options", "mlflow.tracking_uri")
 _ADDRESS = ("host", "port", "workers")
 
 
+def home_of(settings: Settings) -> Path:
+    """The whole path of the folder that holds all state."""
+    return plain(settings.home.absolute())
+
+
 def build_registry(settings: Settings) -> Registry:
     """The model registry; it opens nothing before it is asked something."""
-    home = settings.home.absolute()
+    home = home_of(settings)
     tracking_uri = settings.mlflow.tracking_uri or f"sqlite:///{home / 'mlflow.db'}"
     return Registry(
         tracking_uri,
@@ -59,7 +65,7 @@ def build_database(settings: Settings) -> Database:
     return Database(
         DatabaseOptions(
             url=settings.database_url,
-            folder=settings.home.absolute() / "postgres",
+            folder=home_of(settings) / "postgres",
             pool_size=settings.database.pool_size,
             connect_timeout=settings.database.connect_timeout,
             statement_timeout=settings.database.statement_timeout,
@@ -71,7 +77,7 @@ def build_broker(settings: Settings) -> LocalBroker:
     """The Kafka broker of this machine, which may run or not."""
     from appraise.jobs.kafka.broker import LocalBroker
 
-    return LocalBroker(settings.home.absolute() / "kafka")
+    return LocalBroker(home_of(settings) / "kafka")
 
 
 def build_kafka_plan(settings: Settings) -> KafkaPlan:
@@ -79,7 +85,7 @@ def build_kafka_plan(settings: Settings) -> KafkaPlan:
     from appraise.jobs.kafka.finding import KafkaPlan
 
     return KafkaPlan(
-        folder=settings.home.absolute() / "kafka",
+        folder=home_of(settings) / "kafka",
         servers=settings.kafka.bootstrap_servers,
         options=settings.kafka.options,
         seconds=settings.kafka.seconds,
@@ -109,7 +115,7 @@ def build_log_plan(settings: Settings) -> LogPlan:
 
     log = settings.prediction_log
     return LogPlan(
-        folder=settings.home.absolute() / "log",
+        folder=home_of(settings) / "log",
         mode=log.mode,
         commit_seconds=log.commit_seconds,
         queue=log.queue,
@@ -125,7 +131,7 @@ def build_key_place(settings: Settings) -> KeyPlace:
     """Where API keys are kept."""
     from appraise.jobs.keys import KeyPlace
 
-    return KeyPlace(settings.home.absolute(), build_database(settings))
+    return KeyPlace(home_of(settings), build_database(settings))
 
 
 def build_workspace(settings: Settings) -> Workspace:
@@ -133,7 +139,7 @@ def build_workspace(settings: Settings) -> Workspace:
     from appraise.jobs.workspace import Workspace
 
     return Workspace(
-        home=settings.home.absolute(),
+        home=home_of(settings),
         registry=build_registry(settings),
         data_dir=settings.data_dir,
         memory_limit=settings.memory_limit,
@@ -166,7 +172,7 @@ def build_serve_plan(
     serve = settings.serve
     return ServePlan(
         registry=build_registry(settings),
-        home=settings.home.absolute(),
+        home=home_of(settings),
         names=names,
         default=default,
         host=serve.host,
@@ -202,7 +208,7 @@ def _build_batch_plan(settings: Settings) -> BatchPlan:
 
     return BatchPlan(
         registry=build_registry(settings),
-        home=settings.home.absolute(),
+        home=home_of(settings),
         inputs=settings.serve.batch_inputs,
         most_open=settings.serve.batch_runs,
         data_dir=settings.data_dir,
@@ -230,7 +236,7 @@ def build_up_plan(settings: Settings, flags: Mapping[str, Any]) -> UpPlan:
     from appraise.jobs.starting import Start, service_at
     from appraise.jobs.up import UpPlan
 
-    home = settings.home.absolute()
+    home = home_of(settings)
     before = Start.of(service_at(home).last())
     kept = {name: value for name, value in before.flags.items() if name not in flags}
     if "model" in flags:
@@ -324,7 +330,7 @@ def build_scoring_plan(
         kafka=build_kafka(settings),
         topics=topics,
         registry=build_registry(settings),
-        home=settings.home.absolute(),
+        home=home_of(settings),
         group=group or topics.group("score"),
         limits=_worker_limits(settings),
         partition=partition,
@@ -387,7 +393,7 @@ def _artifact_root(settings: Settings, home: Path, tracking_uri: str) -> str | N
     if root is None:
         # A server decides for itself where its artifacts are.
         return None if tracking_uri.startswith("http") else str(home / "mlflow-artifacts")
-    return root if "://" in root else str(Path(root).expanduser().absolute())
+    return root if "://" in root else str(plain(Path(root).expanduser().absolute()))
 
 
 def _processors() -> int:

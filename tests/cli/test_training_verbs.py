@@ -46,12 +46,16 @@ def test_evaluate_tells_the_same_as_text_json_and_page(appraise, folder):
     assert "report.html" in ended.out
 
 
-def test_a_run_into_a_folder_says_what_was_there_and_what_ctrl_c_kept(appraise, monkeypatch):
+def test_a_run_into_a_folder_says_what_was_there_and_what_ctrl_c_kept(appraise, folder, monkeypatch):
     appraise("simulate", "homes", "--rows", 20, "--seed", 9, "--output", "new.csv")
     command = ("predict", "homes", "--input", "new.csv", "--output", "parts/", "--workers", 1)
     assert "there already" not in appraise(*command).out
     assert ", 1 part, 1 of which was there already" in appraise(*command).out
-    assert appraise(*command, "--json").json["resumed"] == 1
+    new = f"../{folder.name}/new.csv"
+    again = appraise("predict", "homes", "--input", new, "--output", "parts/../parts/", "--json").json
+    assert (again["resumed"], again["output"]) == (1, str(folder / "parts"))
+    single = appraise("predict", "homes", "--input", new, "--output", "parts/../out.csv", "--json").json
+    assert single["output"] == str(folder / "out.csv")
 
     def interrupted(*_: object, **__: object) -> None:
         raise InterruptedRun(9, 22)

@@ -1,4 +1,5 @@
 import errno
+import re
 import subprocess
 import sys
 import urllib.error
@@ -10,6 +11,7 @@ import polars as pl
 import pytest
 import sklearn.datasets
 
+from appraise.datasets.paths import plain
 from appraise.datasets.presets import find_spec
 from appraise.datasets.simulate import SOURCE_NOTE, simulate_table
 from appraise.datasets.sources import find_source
@@ -64,6 +66,23 @@ def test_a_relative_glob_starts_from_here(tables, tmp_path, monkeypatch):
 def test_the_specs_own_source_starts_from_the_specs_folder(tables, tmp_path):
     spec = DatasetSpec("sales", SPEC.columns, source="tables/2021/a.parquet", path=str(tmp_path / "sales.toml"))
     assert find_source(spec, data=None, cache=tmp_path).files == (tables / "2021/a.parquet",)
+
+
+def test_a_path_that_goes_up_is_told_as_where_it_leads(tables, tmp_path, monkeypatch):
+    monkeypatch.chdir(tables)
+    spec = DatasetSpec("sales", SPEC.columns, source="../2021/none.parquet", path="2022/sales.toml")
+    for data in (None, "2022/../2021/none.parquet"):
+        with pytest.raises(DataError, match=f"^there is no file {re.escape(str(tables))}/2021/none.parquet$"):
+            find_source(spec, data=data, cache=tmp_path)
+    assert find_source(SPEC, data="2022/../2021/*", cache=tmp_path).files == (tables / "2021/a.parquet",)
+
+
+def test_a_link_is_kept_unless_a_path_goes_up_from_where_it_points_to(tables, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("link").symlink_to(tables / "2021")
+    assert plain(Path("link/a.parquet")) == Path("link/a.parquet")
+    assert plain(Path("link/../2022/b.parquet")) == tables / "2022/b.parquet"
+    assert find_source(SPEC, data="link/../2022/b.parquet", cache=tmp_path).files == (tables / "2022/b.parquet",)
 
 
 def test_a_misspelt_path_is_corrected(tmp_path):

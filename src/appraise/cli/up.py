@@ -71,12 +71,12 @@ def up(
 
 def down(context: typer.Context, as_json: AsJson = False) -> None:
     """End the service that `appraise up` started; requests that have begun are finished."""
-    from appraise.bootstrap import build_end_seconds
+    from appraise.bootstrap import build_end_seconds, home_of
     from appraise.jobs.up import down as job
 
     session: Session = context.obj
     settings = session.settings()
-    result = job(settings.home.absolute(), end_seconds=build_end_seconds(settings), progress=make_progress())
+    result = job(home_of(settings), end_seconds=build_end_seconds(settings), progress=make_progress())
     show(result, _render_down, as_json=as_json)
 
 

@@ -16,6 +16,7 @@ import polars as pl
 from appraise.datasets import simulate
 from appraise.datasets.atomic import replacing
 from appraise.datasets.parquetread import PARQUET_SUFFIXES
+from appraise.datasets.paths import plain
 from appraise.datasets.s3 import fetch_s3
 from appraise.datasets.spec import DatasetSpec
 from appraise.errors import DataError, DownloadError, OutputError, did_you_mean
@@ -81,7 +82,7 @@ def find_source(spec: DatasetSpec, *, data: str | Path | None, cache: Path, s3_e
 
 
 def _local(address: str, folder: Path) -> Source:
-    path = folder / Path(address).expanduser()
+    path = plain(folder / Path(address).expanduser())
     if path.is_dir():
         return Source(str(path), _tables_in(path))
     if path.exists():

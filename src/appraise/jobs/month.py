@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from appraise.datasets.frames import input_columns, prices
 from appraise.datasets.loading import canonical
+from appraise.datasets.paths import plain
 from appraise.datasets.prepare import clean
 from appraise.datasets.rejects import Sifted
 from appraise.datasets.spec import DatasetSpec
@@ -155,7 +156,7 @@ def predict_month(
         UnknownModelError, BundleError: there is no such model, or it is damaged.
         OutputError: the output cannot be written.
     """
-    output = output or Path(month.file_name)
+    output = plain(output or Path(month.file_name))
     check_table_path(output)
     predictor = Predictor.load(workspace.registry.resolve(spec.name, version=version, alias=alias))
     check_month(predictor, month)

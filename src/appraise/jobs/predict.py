@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import parquet
 
+from appraise.datasets.paths import plain
 from appraise.datasets.presets import find_spec
 from appraise.datasets.s3 import SCHEME
 from appraise.datasets.spec import DatasetSpec
@@ -139,6 +140,7 @@ def predict_file(
         UnknownModelError, BundleError: there is no such model, or it is damaged.
         OutputError: the output cannot be written.
     """
+    output = plain(output)
     check_table_path(output)
     replaced = output.is_file()
     predictor = Predictor.load(workspace.registry.resolve(spec.name, version=version, alias=alias))

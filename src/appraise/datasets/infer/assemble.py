@@ -31,6 +31,7 @@ from appraise.datasets.infer.roles import (
 from appraise.datasets.infer.sniffing import sniff
 from appraise.datasets.infer.splits import choose_split
 from appraise.datasets.parquetread import is_parquet, parquet_header, read_parquet_columns
+from appraise.datasets.paths import plain
 from appraise.datasets.spec import Cleaning, CsvFormat, DatasetSpec
 from appraise.datasets.speccheck import check_spec
 from appraise.errors import DataError, did_you_mean
@@ -136,7 +137,7 @@ def _assembled(
         currency=currency_of(prices.name, prices.text, journal),
         objective=objective,
         region=find_region(profiles, journal),
-        source=str(path.absolute()),
+        source=str(plain(path.absolute())),
     )
     if not any(column.role in ("feature", "latitude") for column in spec.columns):
         others = [f"{column.name} is {column.role}" for column in spec.columns if column.role != "target"]

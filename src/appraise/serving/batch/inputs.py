@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from appraise.datasets.parquetread import MAGIC as PARQUET_MAGIC
+from appraise.datasets.paths import plain
 from appraise.datasets.s3 import SCHEME, S3Object, find_objects
 from appraise.datasets.s3objects import open_object
 from appraise.datasets.sources import TABLE_SUFFIXES, find_source
@@ -94,7 +95,7 @@ def _local(path: Path) -> InputFile:
                 digest.update(chunk)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}", hint="check the file and its rights") from error
-    return InputFile(str(path.absolute()), size, version, digest.hexdigest())
+    return InputFile(str(plain(path.absolute())), size, version, digest.hexdigest())
 
 
 def _version_of(path: Path) -> tuple[int, str]:

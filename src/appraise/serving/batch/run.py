@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from appraise.datasets.paths import plain
 from appraise.datasets.s3 import SCHEME, parse_address
 from appraise.datasets.specfile import spec_from_dict
 from appraise.errors import OutputError
@@ -197,7 +198,7 @@ def output_at(address: str, *, endpoint: str | None) -> Output:
     if address.startswith(SCHEME):
         bucket, prefix = parse_address(address)
         return Bucket(bucket, prefix.strip("/"), endpoint)
-    return Folder(Path(address).expanduser().absolute())
+    return Folder(plain(Path(address).expanduser().absolute()))
 
 
 def _check_apart(input: str, output: str) -> None:  # noqa: A002
