@@ -67,6 +67,24 @@ def test_a_run_into_a_folder_says_what_was_there_and_what_ctrl_c_kept(appraise, 
     assert appraise(*command, "--json").json["error"]["hint"] == "the same command goes on from there"
 
 
+@pytest.mark.parametrize("output", ["out.csv", "parts/"])
+def test_predict_says_how_many_estimates_are_not_to_be_used(appraise, folder, monkeypatch, output):
+    appraise("simulate", "homes", "--rows", 3, "--seed", 9, "--output", "new.csv")
+    command = ("predict", "homes", "--input", "new.csv", "--output", output)
+    ended = appraise(*command)
+    assert "Valued 3 of 3 homes" in ended.out
+    assert "not to be used" not in ended.out
+    # Nobody vouches for any of them.
+    monkeypatch.setattr("appraise.serving.estimates._LEAST_SCORES", (2.0, 2.0, 2.0))
+    again = appraise(*command, *(["--overwrite"] if output == "parts/" else []))
+    assert "3 estimates are not to be used, with the confidence grade none; the column warnings says why." in again.out
+    assert appraise(*command, "--json").json["unusable"] == 3
+    (folder / "new.csv").write_text("\n".join((folder / "new.csv").read_text().splitlines()[:2]) + "\n-5,,,,,\n")
+    one = appraise(*command, *(["--overwrite"] if output == "parts/" else []))
+    assert "1 was refused;" in one.out
+    assert "1 estimate is not to be used," in one.out
+
+
 def test_predict_values_every_row_or_says_why_not(appraise, folder):
     appraise("simulate", "homes", "--rows", 20, "--seed", 9, "--output", "new.csv")
     lines = (folder / "new.csv").read_text().splitlines()

@@ -250,21 +250,26 @@ def _render(console: Console, result: PredictResult) -> None:
         markup=False,
     )
     if result.valued < result.rows:
-        console.print(f"{result.rows - result.valued:,} were refused; the column error says why.", markup=False)
+        refused = result.rows - result.valued
+        console.print(f"{refused:,} {_be(refused, 'was', 'were')} refused; the column error says why.", markup=False)
     _tell_unusable(console, result)
     parts = "" if result.parts is None else f", {counted(result.parts, 'part')}"
     if result.resumed:
-        parts += f", {result.resumed} of which {'was' if result.resumed == 1 else 'were'} there already"
+        parts += f", {result.resumed} of which {_be(result.resumed, 'was', 'were')} there already"
     console.print(f"Written to {result.output}{parts}{_replaced(result)}", markup=False, soft_wrap=True)
 
 
 def _tell_unusable(console: Console, result: PredictResult | MonthResult) -> None:
     if result.unusable:
         console.print(
-            f"{counted(result.unusable, 'estimate')} not to be used, with the confidence grade none; "
-            "the column warnings says why.",
+            f"{counted(result.unusable, 'estimate')} {_be(result.unusable, 'is', 'are')} not to be used, with the "
+            "confidence grade none; the column warnings says why.",
             markup=False,
         )
+
+
+def _be(count: int, one: str, many: str) -> str:
+    return one if count == 1 else many
 
 
 def _replaced(result: PredictResult | MonthResult) -> str:
