@@ -13,6 +13,7 @@ from appraise.models.intervals import (
     CalibrationRows,
     ConformalIntervals,
     calibrate,
+    estimates_of,
     fit_scale,
     log_residuals,
     out_of_fold_estimates,
@@ -92,6 +93,23 @@ def test_too_few_validation_rows_are_refused_with_a_hint(scale_model):
     with pytest.raises(FitError, match="29 validation rows are too few") as caught:
         calibrate(scale_model, rows_of(X, y), rows_of(X, y))
     assert "30" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("half", [1e-6, 0.05])
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_what_may_reach_the_cap_does_not_depend_on_how_wide_the_interval_is(half, logarithmic):
+    estimates = np.array([4.0, 4.5, 1.0])
+    centre = np.log(estimates) if logarithmic else estimates
+    half_fsd = np.full(3, 0.1) if logarithmic else 0.1 * estimates
+    bounds = {"floor": 0.0, "values": np.empty((3, 0)), "date": -1, "last_day": np.inf, "cap": 5.0, "reach": 2.0}
+    # No upper end reaches the cap; two standard deviations above the second estimate do.
+    _, found = estimates_of(centre, np.full(3, half), half_fsd, logarithmic, *bounds.values())
+    assert found.tolist() == [1]
+
+
+def test_one_quantile_serves_all_rows_where_none_is_stale(fitted):
+    X, _ = noisy(20, 9)
+    assert (fitted.quantiles(0.9, None) == fitted.quantiles(0.9, np.zeros(len(X), np.bool_))).all()
 
 
 def test_they_come_back_from_their_state_equal_to_the_bit(fitted):

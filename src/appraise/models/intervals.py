@@ -50,12 +50,18 @@ class ConformalIntervals:
     scores: NDArray[np.float64]
     stale_scores: NDArray[np.float64]
 
-    def quantiles(self, level: float, stale: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """The conformal quantile for each of n rows, by which its scale is multiplied to give the half width."""
+    def quantiles(self, level: float, stale: NDArray[np.bool_] | None) -> NDArray[np.float64] | float:
+        """The conformal quantile by which a row's scale is multiplied to give the half width.
+
+        Args:
+            level: nominal level of the interval.
+            stale: (n,) whether the model had heard of no sale for long; None where that is so for no row.
+
+        Returns:
+            One for each row, shape (n,), or one for all.
+        """
         fresh = conformal_quantile(self.scores, level)
-        if not stale.any():
-            return np.full(len(stale), fresh)
-        return np.where(stale, conformal_quantile(self.stale_scores, level), fresh)
+        return fresh if stale is None else np.where(stale, conformal_quantile(self.stale_scores, level), fresh)
 
     def rescored(self, rows: CalibrationRows) -> ConformalIntervals:
         """Intervals with the scores of other rows, cross-fitted by models that know the calibration period.
@@ -141,8 +147,13 @@ def _scores(scale_model: TreeModel, rows: CalibrationRows) -> NDArray[np.float64
 
 def conformal_quantile(scores: NDArray[np.float64], level: float) -> float:
     """Of ascending scores the ceil((m + 1) level)-th smallest score, or the largest where there is none."""
-    rank = math.ceil((len(scores) + 1) * level)
-    return float(scores[min(max(rank, 1), len(scores)) - 1])
+    return float(scores[conformal_position(len(scores), level)])
+
+
+def conformal_position(count: int, level: float) -> int:
+    """Where the conformal quantile stands among so many ascending scores, from 0 on."""
+    rank = math.ceil((count + 1) * level)
+    return min(max(rank, 1), count) - 1
 
 
 def log_residuals(residuals: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -196,16 +207,16 @@ def estimates_of(centre, half, half_fsd, logarithmic, floor, values, date, last_
     rows = np.empty(len(centre), np.int64)
     found = 0
     for row in range(len(centre)):
-        value, reach = centre[row], half[row]
+        value, width = centre[row], half[row]
         if logarithmic:
             out[0, row] = np.exp(value)
-            out[1, row] = max(np.exp(value - reach), floor)
-            out[2, row] = np.exp(value + reach)
+            out[1, row] = max(np.exp(value - width), floor)
+            out[2, row] = np.exp(value + width)
             out[3, row] = np.sinh(half_fsd[row])
         else:
             out[0, row] = max(value, floor)
-            out[1, row] = max(value - reach, floor)
-            out[2, row] = max(value + reach, floor)
+            out[1, row] = max(value - width, floor)
+            out[2, row] = max(value + width, floor)
             out[3, row] = half_fsd[row] / max(abs(value), 1e-12)
         capped = out[2, row] >= cap or out[0, row] * (1.0 + reach * out[3, row]) >= cap
         late = date >= 0 and values[row, date] > last_day

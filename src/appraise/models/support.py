@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appraise.features.state import State
-from appraise.models.intervals import conformal_quantile
+from appraise.models.intervals import conformal_position
 
 #: Quantiles of the known prices that are kept.
 _MARKET_QUANTILES = 201
@@ -32,11 +32,11 @@ class Ladder:
 
     Attributes:
         edges: (t,) ascending severities at which rungs begin; below the first a row is ordinary.
-        scores: of each rung, ascending scaled absolute residuals.
+        scores: (t, m) of each rung, ascending scaled absolute residuals.
     """
 
     edges: NDArray[np.float64]
-    scores: tuple[NDArray[np.float64], ...]
+    scores: NDArray[np.float64]
 
     @classmethod
     def of(
@@ -70,11 +70,11 @@ class Ladder:
             return None
         # What is beyond the ordinary begins at the first edge, whether that rung had rows enough or not.
         kept[0] = float(edges[0])
-        return cls(np.array(kept), tuple(rungs))
+        return cls(np.array(kept), np.stack(rungs))
 
     def quantiles(self, level: float, severity: NDArray[np.float64]) -> NDArray[np.float64]:
         """The conformal quantile of each of n rows; zero where a row is ordinary."""
-        by_rung = np.array([0.0, *(conformal_quantile(scores, level) for scores in self.scores)])
+        by_rung = np.concatenate(([0.0], self.scores[:, conformal_position(self.scores.shape[1], level)]))
         rung: NDArray[np.float64] = by_rung[np.searchsorted(self.edges, severity, side="left")]
         return rung
 
@@ -171,7 +171,7 @@ class Support:
         for name, ladder in (("place", self.place), ("inputs", self.inputs)):
             if ladder is not None:
                 arrays[f"{name}_edges"] = ladder.edges
-                arrays[f"{name}_scores"] = np.stack(ladder.scores)
+                arrays[f"{name}_scores"] = ladder.scores
         return State(arrays=arrays)
 
     @classmethod
@@ -219,4 +219,4 @@ def market_quantiles(prices: NDArray[np.float64]) -> NDArray[np.float64]:
 def _ladder(arrays: dict[str, NDArray[np.float64]], name: str) -> Ladder | None:
     if f"{name}_edges" not in arrays:
         return None
-    return Ladder(arrays[f"{name}_edges"], tuple(arrays[f"{name}_scores"]))
+    return Ladder(arrays[f"{name}_edges"], arrays[f"{name}_scores"])

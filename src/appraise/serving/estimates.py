@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 Grade = Literal["none", "low", "medium", "high"]
 GRADES: tuple[Grade, ...] = ("none", "low", "medium", "high")
 
-#: The least scores of all grades but the first. From 0.85 and 0.70 on are the bounds that a vendor of valuations
+#: The largest forecast standard deviations of `high` and `medium`. They are the bounds that a vendor of valuations
 #: publishes for scores of 1 - FSD (HouseCanary, "When generating an automated valuation for a property, how are
-#: Confidence Scores and forecast standard deviation values related?"); with a score of 0 nothing is claimed.
-_LEAST_SCORES = (math.ulp(0.0), 0.70, 0.85)
+#: Confidence Scores and forecast standard deviation values related?"). From the last on nothing is claimed.
+HIGH_FSD, MEDIUM_FSD, NO_FSD = 0.15, 0.30, 1.0
+
+#: The least scores of all grades but the first.
+_LEAST_SCORES = (math.ulp(1.0 - NO_FSD), 1.0 - MEDIUM_FSD, 1.0 - HIGH_FSD)
 
 #: Nominal level of the intervals of a request that asks for none.
 DEFAULT_LEVEL = 0.90

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from appraise.datasets.spec import DatasetSpec
 from appraise.datasets.table import date_of
+from appraise.models.intervals import estimates_of
 from appraise.models.support import Support
 from appraise.serving.cautions import UNUSABLE, Strained
+from appraise.serving.estimates import HIGH_FSD, MEDIUM_FSD, NO_FSD
 
-#: Least forecast standard deviations of what is no `high`, no `medium` and `none`: just beyond the grades' bounds.
-NOT_HIGH, NOT_MEDIUM, NOTHING = 0.1501, 0.3001, 1.0
+#: Least forecast standard deviations of what is no `high` and no `medium`: just beyond the grades' bounds.
+_NOT_HIGH, _NOT_MEDIUM = round(HIGH_FSD + 1e-4, 4), round(MEDIUM_FSD + 1e-4, 4)
 
 #: Days since the last known sale from which scores are low at best, and from which no estimate is claimed. In the
 #: simulated market errors double in the third year after it; 90% intervals hold 90% of prices up to three years after
@@ -48,18 +50,53 @@ class Limits:
         support: what was measured; None in a bundle that does not know.
         date: where the date of a row is; None in undated data.
         last_sale: day of the newest known sale.
+        last_day: up to which day estimates were checked; infinite where no day is the last.
+        cap: the price that greater ones were recorded as; infinite where they were not.
+        floor: what no price lies below: 0 unless known ones do.
     """
 
     spec: DatasetSpec
     support: Support | None
     date: int | None
     last_sale: float
+    last_day: float = field(init=False)
+    cap: float = field(init=False)
+    floor: float = field(init=False)
     _capped: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Put into words once what is said of many rows."""
-        cap = np.inf if self.support is None else self.support.cap
+        """Find once what every row is held against, and put into words what is said of many."""
+        support = self.support
+        last_day, cap, positive = np.inf, np.inf, self.spec.objective == "relative"
+        if support is not None:
+            cap, positive = support.cap, bool(support.market[0] >= 0)
+            last_day = np.inf if self.date is None else self.last_sale + support.horizon
+        object.__setattr__(self, "last_day", last_day)
+        object.__setattr__(self, "cap", cap)
+        object.__setattr__(self, "floor", 0.0 if positive else -np.inf)
         object.__setattr__(self, "_capped", _capped(self.spec, cap))
+
+    def ends(
+        self,
+        centre: NDArray[np.float64],
+        half: NDArray[np.float64],
+        half_fsd: NDArray[np.float64],
+        values: NDArray[np.float64],
+        *,
+        logarithmic: bool,
+    ) -> tuple[Ends, NDArray[np.int64]]:
+        """Estimates of n rows in the target's unit, and the rows of which less may be claimed.
+
+        Args:
+            centre, half, half_fsd: (n,) estimates and half widths on the model's scale.
+            values: (n, p) encoded inputs.
+            logarithmic: whether the scale is that of logarithms.
+        """
+        date = -1 if self.date is None else self.date
+        ends, found = estimates_of(
+            centre, half, half_fsd, logarithmic, self.floor, values, date, self.last_day, self.cap, _REACH
+        )
+        return Ends(*ends), found
 
     def hold(
         self,
@@ -74,23 +111,22 @@ class Limits:
         Args:
             values: (n, p) encoded inputs.
             ends: as the model and its calibration give them.
-            found: the rows beyond these limits, as of `estimates_of`.
+            found: the rows beyond these limits, as of `ends`.
             strained: rows whose intervals were widened already, with their reasons.
             level: of the intervals.
         """
-        _, last_day, cap, _ = self.bounds()
         useless = np.zeros(len(values), np.bool_)
         if strained is not None:
             strange = strained.rows[strained.unheard.any(axis=1)]
-            ends.fsd[strange] = np.maximum(ends.fsd[strange], NOT_HIGH)
+            ends.fsd[strange] = np.maximum(ends.fsd[strange], _NOT_HIGH)
             useless[strained.rows[strained.unusable]] = True
             self._disown(ends, useless, level)
         told: dict[int, tuple[str, ...]] = {}
         if self.date is not None:
             days = values[found, self.date]
-            aged = found[days > last_day]
+            aged = found[days > self.last_day]
             old = values[aged, self.date] - self.last_sale
-            ends.fsd[aged] = np.maximum(ends.fsd[aged], np.where(old > _LONG_DAYS, NOT_MEDIUM, NOT_HIGH))
+            ends.fsd[aged] = np.maximum(ends.fsd[aged], np.where(old > _LONG_DAYS, _NOT_MEDIUM, _NOT_HIGH))
             hopeless = np.zeros(len(values), np.bool_)
             hopeless[aged[old > _LONGEST_DAYS]] = True
             self._disown(ends, hopeless, level)
@@ -98,26 +134,14 @@ class Limits:
             for row, day in zip(aged.tolist(), values[aged, self.date].tolist(), strict=True):
                 told[row] = (self._age(day, hopeless=bool(hopeless[row])),)
         others = found[~useless[found]]
-        nothing = ends.fsd[others] >= NOTHING
+        nothing = ends.fsd[others] >= NO_FSD
         reach = np.maximum(ends.upper[others], ends.estimate[others] * (1.0 + _REACH * ends.fsd[others]))
-        capped = others[~nothing & (reach >= cap)]
-        ends.fsd[capped] = np.maximum(ends.fsd[capped], NOT_HIGH)
+        capped = others[~nothing & (reach >= self.cap)]
+        ends.fsd[capped] = np.maximum(ends.fsd[capped], _NOT_HIGH)
         for rows, reason in ((others[nothing], _NOTHING), (capped, self._capped)):
             for row in rows.tolist():
                 told[row] = (*told[row], reason) if row in told else (reason,)
         return told
-
-    def bounds(self) -> tuple[int, float, float, float]:
-        """What `estimates_of` asks for: the date's column, the last day that was checked, the cap and its reach."""
-        if self.support is None or self.date is None:
-            return -1, np.inf, np.inf if self.support is None else self.support.cap, _REACH
-        return self.date, self.last_sale + self.support.horizon, self.support.cap, _REACH
-
-    def floor(self) -> float:
-        """What no price lies below: 0 unless known ones do."""
-        if self.support is None:
-            return 0.0 if self.spec.objective == "relative" else -np.inf
-        return 0.0 if self.support.market[0] >= 0 else -np.inf
 
     def _disown(self, ends: Ends, rows: NDArray[np.bool_], level: float) -> None:
         """Of such homes no more is known than what homes cost."""
@@ -126,7 +150,7 @@ class Limits:
         low, high = self.support.typical_range(level)
         ends.lower[rows] = np.minimum(ends.lower[rows], low)
         ends.upper[rows] = np.maximum(ends.upper[rows], high)
-        ends.fsd[rows] = np.maximum(ends.fsd[rows], NOTHING)
+        ends.fsd[rows] = np.maximum(ends.fsd[rows], NO_FSD)
 
     def _age(self, day: float, *, hopeless: bool) -> str:
         assert self.support is not None  # noqa: S101  without it no day is the last

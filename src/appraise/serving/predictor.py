@@ -22,14 +22,14 @@ from appraise.features.state import State
 from appraise.features.vocabulary import Values, Vocabulary
 from appraise.models.base import Model
 from appraise.models.catalogue import model_from_state, model_state
-from appraise.models.intervals import FSD_LEVEL, ConformalIntervals, estimates_of
+from appraise.models.intervals import FSD_LEVEL, ConformalIntervals
 from appraise.models.level import MarketLevel
 from appraise.models.support import Support
 from appraise.registry.bundle import read_bundle
 from appraise.registry.manifest import Manifest
 from appraise.serving.cautions import Cautions, Strained
 from appraise.serving.estimates import DEFAULT_LEVEL, Estimates, joined
-from appraise.serving.limits import Ends, Limits
+from appraise.serving.limits import Limits
 from appraise.serving.rows import RowChecker
 from appraise.serving.sales import Comparable, shown_sales
 from appraise.serving.threads import in_threads, threads_used
@@ -92,8 +92,6 @@ class Predictor:
     _date: int | None = field(init=False, repr=False)
     _cautions: Cautions = field(init=False, repr=False)
     _limits: Limits = field(init=False, repr=False)
-    _bounds: tuple[int, float, float, float] = field(init=False, repr=False)
-    _floor: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Find the date's column, and what rows are held against."""
@@ -101,9 +99,7 @@ class Predictor:
         position = None if date is None else self.vocabulary.names_.index(date.name)
         object.__setattr__(self, "_date", position)
         limits = Limits(self.spec, self.support, position, self.last_sale)
-        cautions = Cautions(self.spec, self.vocabulary, self.ranges, self.support, limits.bounds()[1])
-        object.__setattr__(self, "_bounds", limits.bounds())
-        object.__setattr__(self, "_floor", limits.floor())
+        cautions = Cautions(self.spec, self.vocabulary, self.ranges, self.support, limits.last_day)
         object.__setattr__(self, "_limits", limits)
         object.__setattr__(self, "_cautions", cautions)
 
@@ -229,16 +225,13 @@ class Predictor:
             self._widen(strained, table, spread, (half, half_fsd, half_tail), (level, FSD_LEVEL, _TAIL_LEVEL))
             # Errors where little is known have heavy tails, of which the middle 68% say too little.
             half_fsd[strained.rows] = np.maximum(half_fsd, half_tail / _TAIL_DEVIATIONS)[strained.rows]
-        ends, found = estimates_of(
-            centre, half, half_fsd, self.scale == "log", self._floor, table.values, *self._bounds
-        )
-        estimate, lower, upper, fsd = ends
+        ends, found = self._limits.ends(centre, half, half_fsd, table.values, logarithmic=self.scale == "log")
         held = {}
         if strained is not None or len(found):
-            held = self._limits.hold(table.values, Ends(*ends), found, strained, level)
+            held = self._limits.hold(table.values, ends, found, strained, level)
         plain = strained is None and not len(outside) and not held
         warnings = ((),) * len(table) if plain else self._cautions.warnings(table.values, outside, strained, held)
-        return Estimates(estimate, lower, upper, level, fsd, warnings)
+        return Estimates(ends.estimate, ends.lower, ends.upper, level, ends.fsd, warnings)
 
     def _widen(
         self,
@@ -282,11 +275,12 @@ class Predictor:
         values[undated, self._date] = days_since_epoch(dt.datetime.now(tz=dt.UTC).date())
         return Table(table.names, values)
 
-    def _stale(self, table: Table) -> NDArray[np.bool_]:
-        """Whether the newest known sale is older than the market level's window, for each row."""
+    def _stale(self, table: Table) -> NDArray[np.bool_] | None:
+        """Whether the newest known sale is older than the market level's window, for each row; None where for none."""
         if self._date is None:
-            return np.zeros(len(table), np.bool_)
-        return table.values[:, self._date] - self.last_sale > self.window_days
+            return None
+        stale: NDArray[np.bool_] = table.values[:, self._date] - self.last_sale > self.window_days
+        return stale if stale.any() else None
 
     def level_shift(self, table: Table, centre: NDArray[np.float64]) -> NDArray[np.float64]:
         """What the market level adds on the model's scale to predictions (n,) of dated rows, shape (n,)."""
