@@ -69,13 +69,16 @@ def serve(
     The page /docs shows every route. A cached model is served at once, and the registry asked while it is; SIGTERM and
     Ctrl-C let requests that have begun finish.
     """
-    from appraise.bootstrap import build_serve_plan
-    from appraise.jobs.serving.serve import serve as job
+    from appraise.serving.rest.footprint import uncollected
 
-    session: Session = context.obj
-    settings = session.settings({"serve.host": host, "serve.port": port, "serve.workers": workers})
-    plan = build_serve_plan(settings, names=served_names(model, default), default=default, insecure=insecure)
-    job(plan, announce=lambda serving: show(serving, _render, as_json=as_json))
+    with uncollected():
+        from appraise.bootstrap import build_serve_plan
+        from appraise.jobs.serving.serve import serve as job
+
+        session: Session = context.obj
+        settings = session.settings({"serve.host": host, "serve.port": port, "serve.workers": workers})
+        plan = build_serve_plan(settings, names=served_names(model, default), default=default, insecure=insecure)
+        job(plan, announce=lambda serving: show(serving, _render, as_json=as_json))
 
 
 def served_names(model: list[str] | None, default: str | None) -> tuple[str, ...]:

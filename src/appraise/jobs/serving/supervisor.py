@@ -21,6 +21,7 @@ from appraise.jobs.serving.companions import companions
 from appraise.jobs.serving.plan import ServePlan, Serving
 from appraise.jobs.serving.worker import work
 from appraise.serving.rest.crew import Crew
+from appraise.serving.rest.footprint import settle
 from appraise.serving.source import RegistrySource
 from appraise.serving.versions import KnownVersion, default_of
 
@@ -85,6 +86,7 @@ class Supervisor:
             models = {known.name: known.version for known in versions if "champion" in known.aliases}
             if not self._ending:
                 self._announce(Serving(self._url, models, default, self._plan.workers, bool(self._plan.keys.read())))
+            settle()
             self._watch()
         finally:
             self._stop()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import socket
@@ -17,7 +16,7 @@ import uvicorn
 
 from appraise.logs import get_logger
 from appraise.serving.rest.app import build_app
-from appraise.serving.rest.footprint import give_back
+from appraise.serving.rest.footprint import give_back, settle
 from appraise.serving.rest.protocol import PredictProtocol, close_late
 from appraise.serving.rest.service import Service
 
@@ -67,9 +66,7 @@ def run_server(
         backlog=_BACKLOG,
         timeout_graceful_shutdown=max(1, round(finish_seconds)),
     )
-    # What was made so far stays: looking at it again at every collection is time that requests would wait for.
-    gc.collect()
-    gc.freeze()
+    settle()
     give_back()
     _Server(config, service, drain_seconds, announce, parent).run([listener])
 
