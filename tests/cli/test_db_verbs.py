@@ -41,6 +41,20 @@ def test_a_newer_database_is_refused(appraise):
     assert "install that version" in refused.err
 
 
+def test_a_read_only_database_is_read_and_said_to_be_one(appraise, database_url):
+    assert appraise("features", "put", "user2", "MedInc=8.3").code == 0
+    name = database_url.partition("?")[0].rpartition("/")[2]
+    mark = f"ALTER DATABASE {name} SET default_transaction_read_only = on"
+    assert appraise("db", "psql", "-c", mark).code == 0
+    refused = appraise("features", "put", "user2", "MedInc=8.4")
+    assert refused.code == 9
+    assert (
+        " is read-only\nhint: it is a standby, or its disk is protected: give the address of the primary" in refused.err
+    )
+    assert appraise("features", "show", "user2", "--json").json["features"]["MedInc"]["value"] == 8.3
+    assert appraise("db", "status", "--json").json["up_to_date"]
+
+
 def test_psql_is_given_the_database(appraise):
     assert appraise("db", "psql", "-c", "SELECT 6 * 7 AS answer").code == 0
     done = subprocess.run(

@@ -1,5 +1,6 @@
 """Verification: each way in which a log can be changed is seen, in the spool, in the database and in an export."""
 
+import datetime as dt
 import shutil
 from contextlib import closing
 
@@ -11,7 +12,7 @@ from appraise.store.database import Database, DatabaseOptions
 from appraise.store.loader import Loader
 from appraise.store.log import PredictionLog
 from appraise.store.logplan import LogPlan
-from appraise.store.predictions import stream
+from appraise.store.predictions import latest, stream
 from appraise.store.records import read_record, record_bytes
 from appraise.store.segments import SpoolFolder
 from appraise.store.verify import verify, verify_export
@@ -74,6 +75,24 @@ def test_a_log_that_is_being_written_and_loaded_is_whole(tmp_path, database, ser
             assert verify(tmp_path, database).whole
     log.close()
     assert verify(tmp_path, database).whole
+
+
+def test_a_log_whose_clock_went_backwards_is_whole_and_told_in_the_order_of_its_times(
+    tmp_path, database, served, write_log
+):
+    noon = dt.datetime(2026, 11, 1, 12, tzinfo=dt.UTC)
+    records = [
+        served(number, timestamp=(noon - dt.timedelta(hours=number)).isoformat(timespec="milliseconds"))
+        for number in range(20)
+    ]
+    for half in (records[:10], records[10:]):
+        write_log(tmp_path, half)
+    with closing(Loader(tmp_path, database)) as loader:
+        assert loader.load() == 20
+    found = verify(tmp_path, database)
+    assert (found.whole, found.records) == (True, {"spool": 20, "database": 20})
+    page = latest(database, limit=20)
+    assert [one.record for one in page.predictions] == [record_bytes(record) for record in records]
 
 
 def test_second_copies_belong_to_the_chain(tmp_path, database, served, write_log):

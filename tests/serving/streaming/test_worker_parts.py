@@ -9,13 +9,20 @@ import httpx
 import pytest
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
-from appraise.errors import BrokerUnavailableError, RegistryError, SettingsError, StreamError, UnknownTopicError
+from appraise.errors import (
+    BrokerUnavailableError,
+    RegistryError,
+    SettingsError,
+    StoreUnavailableError,
+    StreamError,
+    UnknownTopicError,
+)
 from appraise.serving.models import Shelf
 from appraise.serving.source import RegistrySource
 from appraise.serving.streaming import calling, reading, supervising
 from appraise.serving.streaming.calling import Calls, close_client
 from appraise.serving.streaming.clients import KafkaConfig
-from appraise.serving.streaming.failures import ClientsLostError
+from appraise.serving.streaming.failures import AbortedError, ClientsLostError
 from appraise.serving.streaming.health import HealthServer, Pulse
 from appraise.serving.streaming.keeping import ModelKeeper
 from appraise.serving.streaming.lag import committed_offsets
@@ -297,6 +304,35 @@ class _Idle:
 
     def close(self):
         pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientsLostError("the clients are of no more use"),
+        AbortedError(KafkaError(KafkaError.INVALID_TXN_STATE)),
+        BrokerUnavailableError("nobody answers"),
+        StoreUnavailableError("the database is away"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_fails_again_and_again_is_tried_less_and_less_often(error):
+    pauses = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout=None):
+            pauses.append(timeout)
+            if len(pauses) == 12:
+                self.set()
+            return self.is_set()
+
+    class Failing(_Idle):
+        def turn(self):
+            raise error
+
+    supervising.Supervisor(Failing, Stop(), Tally("score"), Pulse(), 30.0).run()
+    longest = [min(15.0, 0.1 * 2.0**number) for number in range(12)]
+    assert all(most / 2 <= pause <= most for most, pause in zip(longest, pauses, strict=True))
 
 
 def test_a_worker_without_work_gets_new_clients_after_an_outage_and_ends_when_a_topic_is_gone(monkeypatch, eventually):
