@@ -60,6 +60,7 @@ _DEADLINE_SECONDS = 240.0
 _IDLE_SECONDS, _IDLE_SHARE = 1.0, 0.15
 #: What a home differs by from one that was sold: degrees (0.01 are about 1 km), and shares of the other values.
 _MOVED, _CHANGED = 0.01, 0.1
+_PLACE = ("Latitude", "Longitude")
 
 
 def main() -> None:
@@ -139,8 +140,7 @@ class Bench:
         """Requests of 1 KB; JSON allows the white space that fills them."""
         dice = random.Random(7)  # noqa: S311
         for number in range(count):
-            home = {name: _near(name, value, dice) for name, value in dice.choice(self.homes).items()}
-            body = json.dumps({"request_id": f"r{number}", "features": home}).encode()
+            body = json.dumps({"request_id": f"r{number}", "features": _near(dice.choice(self.homes), dice)}).encode()
             yield body + b" " * (MESSAGE_BYTES - len(body))
 
     @contextlib.contextmanager
@@ -294,11 +294,13 @@ def sold_homes(home: Path) -> list[dict[str, float]]:
     return [dict(zip(table.names, values, strict=True)) for values in table.values.tolist()]
 
 
-def _near(name: str, value: float, dice: random.Random) -> float:
-    """A value like that of a home."""
-    if name in ("Latitude", "Longitude"):
-        return round(value + dice.uniform(-_MOVED, _MOVED), 4)
-    return round(value * dice.uniform(1.0 - _CHANGED, 1.0 + _CHANGED), 4)
+def _near(home: dict[str, float], dice: random.Random) -> dict[str, float]:
+    """A home near another one, and larger or smaller in all: whatever holds between its values does so still."""
+    share = dice.uniform(1.0 - _CHANGED, 1.0 + _CHANGED)
+    return {
+        name: round(value + dice.uniform(-_MOVED, _MOVED) if name in _PLACE else value * share, 4)
+        for name, value in home.items()
+    }
 
 
 def events(count: int) -> Iterator[bytes]:

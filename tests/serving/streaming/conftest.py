@@ -1,6 +1,7 @@
 """One real Apache Kafka broker a test session, shared by all test processes, and fresh topics for each test."""
 
 import fcntl
+import json
 import os
 import threading
 import time
@@ -9,10 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, Message, TopicPartition
 from tests.serving.california import HOME, train_california
+from tests.serving.streaming.certificates import Authority
 from tests.waiting import until
 
 from appraise.bootstrap import build_registry
@@ -39,14 +42,37 @@ def _locked(path: Path, how: int) -> Iterator[int]:
 _LONGEST_SESSION_SECONDS = 1200.0
 
 
-def _start(broker: LocalBroker) -> RunningBroker:
+def _start(broker: LocalBroker, free_port: Callable[[], int]) -> RunningBroker:
     try:
-        return broker.running() or broker.start(port=0)
+        return broker.running() or broker.start(**_listening(broker.folder.parent, free_port))
     except MissingProgramError as error:
         # Continuous integration must not be green without a broker.
         if os.environ.get("REQUIRE_KAFKA"):
             raise
         pytest.skip(f"not tested on a real broker: {error}")
+
+
+def _listening(folder: Path, free_port: Callable[[], int]) -> dict[str, Any]:
+    """How the broker is started: it speaks TLS too, and lets sessions be short, so that few tests need their own."""
+    authority, (plain, tls, controller) = Authority.made("the right authority"), (free_port() for _ in range(3))
+    server = authority.write_server(folder / "kafka-server.pem")
+    sealed = f"127.0.0.1:{tls}", authority.write(folder / "kafka-authority.pem")
+    _sealed(folder).write_text(json.dumps(sealed), encoding="utf-8")
+    clients = f"PLAINTEXT://127.0.0.1:{plain},TLS://127.0.0.1:{tls}"
+    properties = {
+        "listeners": f"{clients},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": clients,
+        "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,TLS:SSL",
+        "listener.name.tls.ssl.keystore.type": "PEM",
+        "listener.name.tls.ssl.keystore.location": str(server),
+        "group.min.session.timeout.ms": "1000",
+    }
+    return {"port": plain, "properties": properties}
+
+
+def _sealed(folder: Path) -> Path:
+    return folder / "kafka-sealed.json"
 
 
 def _is_last(user: int) -> bool:
@@ -59,7 +85,7 @@ def _is_last(user: int) -> bool:
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
+def broker(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[RunningBroker]:
     """A real broker."""
     base = tmp_path_factory.getbasetemp()
     root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -69,7 +95,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
     with _locked(root / "kafka-users.lock", fcntl.LOCK_SH) as user:
         with _locked(root / "kafka-start.lock", fcntl.LOCK_EX):
             is_ours = broker.running() is None
-            running = _start(broker)
+            running = _start(broker, free_port)
         yield running
         deadline = time.monotonic() + (_LONGEST_SESSION_SECONDS if is_ours else 0.0)
         while not _is_last(user) and time.monotonic() < deadline:
@@ -77,6 +103,13 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
         with _locked(root / "kafka-start.lock", fcntl.LOCK_EX):
             if is_ours or _is_last(user):
                 broker.stop()
+
+
+@pytest.fixture(scope="session")
+def sealed(broker: RunningBroker) -> tuple[str, str]:
+    """Where the same broker speaks TLS, and the file of the authority that its certificate is of."""
+    address, authority = json.loads(_sealed(broker.log.parent.parent).read_text(encoding="utf-8"))
+    return address, authority
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
 from contextlib import closing
 from itertools import islice
@@ -59,7 +58,7 @@ def test_one_message_goes_out_and_is_seen(appraise, topics):
     code, out, _ = appraise("stream", "produce")
     assert code == 0
     assert re.search(rf"Sent 1 message to {topics.requests}: 1 to partition [01]\.", out)
-    code, out, err = appraise("stream", "view", "requests", "--idle", "1", "--json")
+    code, out, err = appraise("stream", "view", "requests", "--count", "1", "--json")
     assert code == 0
     (message,) = map(json.loads, out.splitlines())
     assert message["value"]["dataset"] == "california"
@@ -116,12 +115,14 @@ def test_what_cannot_be_done_is_said_with_a_code(appraise, args, code, message):
 
 def test_without_a_broker_there_is_a_sentence_within_a_deadline(appraise, monkeypatch):
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9")
+    # Where nothing listens at all it is not waited for as long as a broker may take to answer.
+    monkeypatch.setenv("APPRAISE_KAFKA__SECONDS", "60")
     started = time.monotonic()
     code, _, err = appraise("stream", "produce")
     assert code == 10
     assert "error: no Kafka broker answers at 127.0.0.1:9" in err
     assert "hint: " in err
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < 30
     monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS")
     code, _, err = appraise("stream", "lag")
     assert code == 10
@@ -129,11 +130,12 @@ def test_without_a_broker_there_is_a_sentence_within_a_deadline(appraise, monkey
 
 
 def test_a_topic_that_goes_while_it_is_viewed_ends_the_view(kafka, topics):
-    deleting = threading.Timer(1.0, lambda: delete_topics(kafka, [topics.events]))
-    deleting.start()
-    with closing(view(kafka, topics.events)) as messages, pytest.raises(UnknownTopicError, match="was deleted"):
-        next(messages)
-    deleting.join()
+    send(kafka, topics.events, [Outgoing(b"{}", partition=0)])
+    with closing(view(kafka, topics.events)) as messages:
+        assert next(messages).value == b"{}"
+        delete_topics(kafka, [topics.events])
+        with pytest.raises(UnknownTopicError, match="was deleted"):
+            next(messages)
 
 
 def test_lag_counts_messages_and_not_markers(kafka, topics):

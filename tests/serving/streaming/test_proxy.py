@@ -198,7 +198,7 @@ def test_a_broker_that_is_away_costs_an_answer_and_comes_back(tmp_path, broker):
     local.start(port=0)
     topics = Topics("away-")
     try:
-        config = KafkaConfig(local.running().bootstrap_servers, seconds=30)
+        config = KafkaConfig(local.running().bootstrap_servers, seconds=60)
         create_topics(config, topics.inputs, partitions=1)
 
         async def talk():
@@ -224,7 +224,7 @@ def test_a_broker_that_is_away_costs_an_answer_and_comes_back(tmp_path, broker):
         local.stop()
     assert before.json()["offsets"] == [{"partition": 0, "offset": 0}]
     assert (away.status_code, away.json()["error_code"]) == (503, 50003)
-    assert waited < 6
+    assert waited < 30
     assert after.status_code == 200
 
 

@@ -239,21 +239,22 @@ def test_topics_that_do_not_fit_are_an_error_at_once(kafka, make_topics, score):
     topics = make_topics(2)
     delete_topics(kafka, [topics.predictions])
     missing = score(topics)
-    assert missing.join(20)
+    assert missing.join(60)
     assert isinstance(missing.error, UnknownTopicError)
     create_topics(kafka, [topics.predictions], partitions=1)
     few = score(topics)
-    assert few.join(20)
+    assert few.join(60)
     assert isinstance(few.error, StreamError)
     assert "has 1 partition and" in str(few.error)
     absent = score(topics, partition=7)
-    assert absent.join(20)
+    assert absent.join(60)
     assert isinstance(absent.error, StreamError)
 
 
 def test_a_topic_that_is_deleted_ends_the_worker_with_an_error(kafka, topics, score, row, eventually, monkeypatch):
     monkeypatch.setattr(supervising, "_GONE_SECONDS", 1.0)
-    worker = score(topics)
+    # A producer that knew the topic waits for it until its deadline.
+    worker = score(topics, limits=replace(LIMITS, transaction_seconds=2.0))
     _send(kafka, topics.requests, [_request(row)])
     eventually(_dealt_with(worker, 1))
     delete_topics(kafka, [topics.predictions])
@@ -267,8 +268,9 @@ def test_a_worker_that_was_thrown_out_of_its_group_commits_nothing(kafka, topics
     _send(kafka, topics.requests, [_request(row) for _ in range(4)])
     options = {
         "enable.partition.eof": True,
-        "session.timeout.ms": 6000,
-        "max.poll.interval.ms": 6000,
+        "session.timeout.ms": 3000,
+        "heartbeat.interval.ms": 1000,
+        "max.poll.interval.ms": 3000,
         "partition.assignment.strategy": "cooperative-sticky",
     }
     client = kafka.consumer("thrown-out", options)
@@ -283,7 +285,7 @@ def test_a_worker_that_was_thrown_out_of_its_group_commits_nothing(kafka, topics
     reader.close()
 
 
-def test_stalls_are_noticed_and_mended(kafka, topics, score, row, eventually, monkeypatch):
+def test_stalls_are_noticed_and_mended(kafka, topics, score, read, row, eventually, monkeypatch):
     """A consumer that delivers nothing, as of a bug: messages wait, and new clients find them."""
     deaf = threading.Event()
     take = Reader.take
@@ -307,9 +309,12 @@ def test_stalls_are_noticed_and_mended(kafka, topics, score, row, eventually, mo
     monkeypatch.setattr(Reader, "take", taking)
     monkeypatch.setattr(Reader, "__init__", init)
     _send(kafka, topics.requests, [_request(row) for _ in range(10)])
-    worker = score(topics, stall_seconds=4.0)
+    worker = score(topics, stall_seconds=1.0)
     eventually(_dealt_with(worker, 10))
-    assert worker.tally.count_of("stalled") == 1
+    worker.end()
+    # On a slow machine the new clients may count as stalled as well, before their first batch.
+    assert worker.tally.count_of("stalled") >= 1
+    assert len(read(topics.predictions)) == 10
 
 
 def test_the_committed_offset_is_that_after_the_last_answer(kafka, topics, score, row, eventually):

@@ -2,14 +2,16 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import httpx
 import pytest
 
+from appraise.errors import StreamError
+from appraise.serving.streaming.sharing import keep_to_one_way
 from appraise.serving.streaming.topics import create_topics, delete_topics
 
 
@@ -89,6 +91,10 @@ def test_missing_topics_and_models_are_an_error_with_a_code(kafka, topics, scori
         kafka, topics, scoring_home, "ingest", APPRAISE_DATABASE_URL="postgresql://127.0.0.1:1/x"
     )
     assert code == 9
+    delete_topics(kafka, [topics.events])
+    code, error = appraise_error(kafka, topics, scoring_home, "ingest")
+    assert code == 10
+    assert f"there is no topic '{topics.events}'" in error["message"]
 
 
 @pytest.fixture
@@ -120,28 +126,44 @@ def _ended(process):
 def test_workers_that_name_partitions_and_that_share_them_do_not_meet_in_a_group(
     kafka, topics, scoring_home, start, appraise_error, tmp_path, eventually
 ):
-    elsewhere = tmp_path / "another machine"
-    shutil.copytree(scoring_home, elsewhere)
-
-    def refused(home, *words):
-        code, error = appraise_error(kafka, topics, home, "score", *words)
+    def refused(*words):
+        code, error = appraise_error(kafka, topics, scoring_home, "score", *words)
         assert code == 10
         assert "answered twice" in error["message"]
         assert "--partition" in error["hint"]
 
     named, _ = start(topics, scoring_home, "score", "--partition", "0")
-    beside, _ = start(topics, scoring_home, "score", "--partition", "1")
-    refused(scoring_home)
-    other, _ = start(topics, scoring_home, "score", "--group", "another")
-    _ended(other)
+    refused()
     _ended(named)
-    refused(scoring_home)
-    _ended(beside)
     shared, said = start(topics, scoring_home, "score")
     with httpx.Client(base_url=said["health"], trust_env=False) as client:
         eventually(lambda: client.get("/health/ready").json()["partitions"] == [0, 1])
-    refused(scoring_home, "--partition", "0")
-    refused(elsewhere, "--partition", "0")
+    refused("--partition", "0")
+    elsewhere = tmp_path / "another machine"
+    with pytest.raises(StreamError, match="answered twice"), _working(kafka, elsewhere, topics, 0):
+        pass
     _ended(shared)
-    named, _ = start(topics, elsewhere, "score", "--partition", "0")
-    _ended(named)
+    with _working(kafka, elsewhere, topics, 0):
+        pass
+
+
+def test_workers_of_one_kind_meet_in_a_group_and_those_of_both_in_two(kafka, topics, tmp_path):
+    with ExitStack() as named:
+        first = named.enter_context(ExitStack())
+        for stack, partition in ((first, 0), (named, 1)):
+            stack.enter_context(_working(kafka, tmp_path, topics, partition))
+        with _working(kafka, tmp_path, topics, None, group="another"):
+            pass
+        first.close()
+        with pytest.raises(StreamError, match="answered twice"), _working(kafka, tmp_path, topics, None):
+            pass
+    with ExitStack() as shared:
+        shared.enter_context(_working(kafka, tmp_path, topics, None))
+        shared.enter_context(_working(kafka, tmp_path, topics, None))
+        with pytest.raises(StreamError, match="answered twice"), _working(kafka, tmp_path, topics, 0):
+            pass
+
+
+def _working(kafka, folder, topics, partition, *, group="score"):
+    """As long as a worker of a group works that names a partition, or none."""
+    return keep_to_one_way(kafka, folder, topics.group(group), partition)

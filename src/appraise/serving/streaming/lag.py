@@ -12,7 +12,7 @@ from appraise.serving.streaming.viewing import view
 
 _PAUSE_SECONDS = 0.1
 #: What a coordinator says that has just moved or begun, and will not say for long.
-_PASSING = ("NOT_COORDINATOR", "COORDINATOR_NOT_AVAILABLE", "COORDINATOR_LOAD_IN_PROGRESS", "_WAIT_COORD")
+PASSING = ("NOT_COORDINATOR", "COORDINATOR_NOT_AVAILABLE", "COORDINATOR_LOAD_IN_PROGRESS", "_WAIT_COORD")
 #: Offsets that may all be markers of transactions, which nobody reads: below this many it is worth a look.
 _FEW = 16
 _LOOK_SECONDS = 2.0
@@ -93,7 +93,7 @@ def committed_offsets(config: KafkaConfig, group: str, topic: str, partitions: I
                 refused = error.args[0]
             if refused is None:
                 return {place.partition: place.offset for place in told if place.offset >= 0}
-            if refused.name() not in _PASSING or time.monotonic() + _PAUSE_SECONDS > deadline:
+            if refused.name() not in PASSING or time.monotonic() + _PAUSE_SECONDS > deadline:
                 raise translated(refused, config, f"the offsets of {group} cannot be read")
             time.sleep(_PAUSE_SECONDS)
     finally:

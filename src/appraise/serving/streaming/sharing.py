@@ -7,6 +7,7 @@ offsets of both, and a request that one of each had read would be answered twice
 from __future__ import annotations
 
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,10 +15,13 @@ from pathlib import Path
 from appraise.datasets.locks import locked
 from appraise.errors import StreamError
 from appraise.serving.streaming.clients import KafkaConfig, translated
+from appraise.serving.streaming.lag import PASSING
 from appraise.serving.streaming.slots import file_name
 
 #: How workers of a group come to their partitions, and what each kind is called.
 _NAMED, _SHARED = "named", "shared"
+#: Seconds between two questions.
+_PAUSE_SECONDS = 0.1
 _HINT = "start all of them with --partition, or none of them"
 
 
@@ -57,13 +61,23 @@ def members_of(kafka: KafkaConfig, group: str) -> tuple[str, ...]:
     Raises:
         StreamError: the cluster cannot be asked.
     """
-    from confluent_kafka import KafkaException
+    from confluent_kafka import KafkaError, KafkaException
 
-    try:
-        found = kafka.admin().list_groups(group, timeout=kafka.seconds)
-    except KafkaException as error:
-        raise translated(error, kafka, f"the members of {group} cannot be told") from error
-    return tuple(str(member.id) for one in found for member in one.members)
+    admin = kafka.admin()
+    deadline = time.monotonic() + kafka.seconds
+    while True:
+        left = max(_PAUSE_SECONDS, deadline - time.monotonic())
+        try:
+            found = admin.describe_consumer_groups([group], request_timeout=left)[group].result()
+        except KafkaException as error:
+            cause = error.args[0]
+            if cause.code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return ()
+            if cause.name() not in PASSING or time.monotonic() + _PAUSE_SECONDS > deadline:
+                raise translated(error, kafka, f"the members of {group} cannot be told") from error
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return tuple(str(member.member_id) for member in found.members)
 
 
 def _refused(group: str, partition: int | None) -> StreamError:
