@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from tests.waiting import until
@@ -31,6 +32,21 @@ def test_stop_ends_it_by_itself_and_again_does_nothing(tmp_path):
     assert Background(tmp_path, "sleeper").running() == found
     assert started.stop(seconds=10.0)
     assert started.running() is None
+    assert started.stop(seconds=10.0)
+
+
+def test_somebody_who_looks_is_not_taken_for_it_and_holds_up_no_start(tmp_path):
+    started = Background(tmp_path, "sleeper")
+    ended = started.start(SLEEPS, fingerprint="x")
+    assert started.stop(seconds=10.0)
+    look = Background(tmp_path, "sleeper")._locked()
+    # Its record is still there, and the number in it may be another program's by now.
+    assert started.last() == ended
+    assert started.running() is None
+    assert not Background(tmp_path, "sleeper").alive()
+    threading.Timer(0.2, os.close, [look]).start()
+    found = started.start(SLEEPS, fingerprint="y")
+    assert Background(tmp_path, "sleeper").running() == found
     assert started.stop(seconds=10.0)
 
 

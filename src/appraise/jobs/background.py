@@ -6,7 +6,8 @@
     NAME.log     what it wrote to its standard error; NAME.log.1 is that of the run before
 
 A process id alone proves nothing, for the system gives it to others once the process has ended. The lock is the word of
-the kernel: whoever holds it is the process that was started here, and the id beside it is its own.
+the kernel: whoever holds it is the process that was started here, and the id beside it is its own. Who only looks takes
+it together with others who look, and so is not taken for the process by them.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from appraise.errors import OutputError, ServiceError
+from appraise.jobs.origin import Origin, origin_of
 
 _PAUSE_SECONDS = 0.05
 _KILL_SECONDS = 5.0
+#: How long a start waits for those who look whether it runs.
+_LOOKERS_SECONDS = 1.0
 _LOG_LINES = 5
 
 
@@ -45,21 +48,6 @@ class Running(msgspec.Struct, frozen=True):
     started_at: float
     fingerprint: str
     details: dict[str, Any] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """How a process was started, as the kernel knows it.
-
-    Attributes:
-        command: the program and its arguments.
-        environment: its variables; they may hold secrets, and are written nowhere.
-        folder: its working folder.
-    """
-
-    command: tuple[str, ...]
-    environment: Mapping[str, str] = field(repr=False)
-    folder: Path
 
 
 class Background:
@@ -132,16 +120,7 @@ class Background:
     def origin(self) -> Origin | None:
         """How it was started; None where it does not run, or the system does not tell."""
         found = self.running()
-        if found is None:
-            return None
-        process = Path(f"/proc/{found.pid}")
-        try:
-            command = _strings(process / "cmdline")
-            variables = (variable.partition("=") for variable in _strings(process / "environ"))
-            environment = {name: value for name, _, value in variables if name}
-            return Origin(command, environment, (process / "cwd").readlink())
-        except OSError:
-            return None
+        return None if found is None else origin_of(found.pid)
 
     def start(
         self,
@@ -167,8 +146,11 @@ class Background:
             self._folder.mkdir(parents=True, exist_ok=True)
             descriptor = self._locked()
             if descriptor is None:
-                raise ServiceError(f"the {self._name} is being started already", hint="wait for it")
+                raise self._started_already()
             try:
+                # Before the lock is held: whoever sees that it is takes the process of the record for its holder.
+                self._record.unlink(missing_ok=True)
+                self._hold(descriptor)
                 return self._start(command, descriptor, fingerprint, dict(details or {}), origin)
             finally:
                 os.close(descriptor)
@@ -244,7 +226,6 @@ class Background:
         details: dict[str, Any],
         origin: Origin | None,
     ) -> Running:
-        self._record.unlink(missing_ok=True)
         if self.log.exists():
             self.log.replace(self.log.with_name(f"{self.log.name}.1"))
         with self.output.open("wb") as output, self.log.open("wb") as log:
@@ -278,13 +259,29 @@ class Background:
                 hint=f"see that {self._folder} may be written",
             ) from error
 
+    def _hold(self, descriptor: int) -> None:
+        """Have the lock alone, of which there is a part already, as soon as nobody looks."""
+        deadline = time.monotonic() + _LOOKERS_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise self._started_already() from error
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                return
+
+    def _started_already(self) -> ServiceError:
+        return ServiceError(f"the {self._name} is being started already", hint="wait for it")
+
     def _locked(self) -> int | None:
-        """The lock, taken; None where another process has it, or where nothing was ever started."""
+        """A part of the lock, for a look; None where the process has it, or where nothing was ever started."""
         if not self._folder.is_dir():
             return None
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return None
@@ -292,8 +289,3 @@ class Background:
             os.close(descriptor)
             raise
         return descriptor
-
-
-def _strings(file: Path) -> tuple[str, ...]:
-    """The strings of a file of the kernel's, each of which ends with a zero byte."""
-    return tuple(os.fsdecode(one) for one in file.read_bytes().split(b"\0")[:-1])

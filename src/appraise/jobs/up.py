@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from appraise.errors import AppraiseError, ServiceError, UnknownModelError
 from appraise.jobs.asking import Asked, ask
-from appraise.jobs.background import Background, Origin, Running
+from appraise.jobs.background import Background, Running
+from appraise.jobs.origin import Origin
 from appraise.jobs.progress import Progress
 from appraise.jobs.serving.address import EVERYWHERE, check_open, listening
 from appraise.jobs.starting import Start, changes, serves_at, service_at, told_by

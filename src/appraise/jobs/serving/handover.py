@@ -6,7 +6,7 @@ import logging
 import logging.handlers
 import queue
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _MOST_LOG_RECORDS = 10_000
 
@@ -17,7 +17,7 @@ def logs_handed_over() -> Iterator[None]:
     root = logging.getLogger()
     handlers = list(root.handlers)
     records: queue.Queue[logging.LogRecord] = queue.Queue(_MOST_LOG_RECORDS)
-    listener = logging.handlers.QueueListener(records, *handlers, respect_handler_level=True)
+    listener = _Writer(records, *handlers, respect_handler_level=True)
     root.handlers[:] = [_HandOver(records)]
     listener.start()
     try:
@@ -25,6 +25,21 @@ def logs_handed_over() -> Iterator[None]:
     finally:
         listener.stop()
         root.handlers[:] = handlers
+
+
+class _Writer(logging.handlers.QueueListener):
+    """Writes records in a thread."""
+
+    def enqueue_sentinel(self) -> None:
+        """Tell the thread to end; where the queue is full, which would be an error, the oldest record makes room."""
+        while True:
+            try:
+                self.queue.put_nowait(None)
+            except queue.Full:
+                with suppress(queue.Empty):
+                    self.dequeue(block=False)
+            else:
+                return
 
 
 class _HandOver(logging.handlers.QueueHandler):
