@@ -55,6 +55,17 @@ def test_what_lies_outside_may_not(book, wanted):
     assert book.next() is None
 
 
+def test_an_order_that_is_damaged_keeps_no_other_from_being_carried_out(book):
+    (book.folder / "orders").mkdir(parents=True)
+    (book.folder / "orders" / "00000000-0000-0000-0000-000000000000.json").write_bytes(b"")
+    order = book.place("homes", month="2023-05")
+    assert book.next() == order
+    assert book.latest(10) == (order,)
+    with pytest.raises(UnknownBatchError):
+        book.find("00000000-0000-0000-0000-000000000000")
+    assert len(list((book.folder / "orders").glob("*.damaged"))) == 1
+
+
 def test_without_allowed_folders_nothing_may_be_read(tmp_path, inputs):
     with pytest.raises(ForbiddenInputError, match="may not be read"):
         OrderBook(tmp_path / "batches").place("homes", input=str(inputs / "new.csv"))

@@ -84,22 +84,36 @@ def carrying_out(plan: BatchPlan | None) -> Iterator[None]:
 
 def _keep(plan: BatchPlan, ended: threading.Event) -> None:
     losses: dict[str, int] = {}
+    told: str | None = None
     while not ended.wait(_LOOK_SECONDS):
-        order = plan.book.next()
-        if order is None:
-            continue
-        code = run_process(
-            _carry_out, plan, order.batch_id, os.getpid(), name="appraise-batch", ended=ended, seconds=_END_SECONDS
-        )
-        if code == 0 or ended.is_set():
-            continue
-        losses[order.batch_id] = losses.get(order.batch_id, 0) + 1
-        _log.error("the process of a batch run ended without a word", batch_id=order.batch_id, exit_code=code)
-        if losses[order.batch_id] >= _MOST_LOSSES:
-            order = plan.book.find(order.batch_id)
-            order.state, order.finished_at = "failed", now()
-            order.error, order.hint = f"its process ended {_MOST_LOSSES} times", "see the log of the service"
-            plan.book.write(order)
+        trouble = None
+        try:
+            _carry_out_next(plan, losses, ended)
+        except (AppraiseError, OSError) as error:
+            # As where the disk is full: orders wait for as long as it is.
+            trouble = str(error)
+            if trouble != told:
+                _log.error("batch runs cannot be carried out for now", reason=trouble)
+        told = trouble
+
+
+def _carry_out_next(plan: BatchPlan, losses: dict[str, int], ended: threading.Event) -> None:
+    """Carry out the next order, if there is one; `losses` counts how often the process of each has ended."""
+    order = plan.book.next()
+    if order is None:
+        return
+    code = run_process(
+        _carry_out, plan, order.batch_id, os.getpid(), name="appraise-batch", ended=ended, seconds=_END_SECONDS
+    )
+    if code == 0 or ended.is_set():
+        return
+    losses[order.batch_id] = losses.get(order.batch_id, 0) + 1
+    _log.error("the process of a batch run ended without a word", batch_id=order.batch_id, exit_code=code)
+    if losses[order.batch_id] >= _MOST_LOSSES:
+        order = plan.book.find(order.batch_id)
+        order.state, order.finished_at = "failed", now()
+        order.error, order.hint = f"its process ended {_MOST_LOSSES} times", "see the log of the service"
+        plan.book.write(order)
 
 
 def _carry_out(plan: BatchPlan, batch_id: str, parent: int) -> None:

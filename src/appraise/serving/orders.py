@@ -6,7 +6,7 @@ import datetime as dt
 import heapq
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -15,8 +15,11 @@ import msgspec
 from appraise.datasets.atomic import replacing
 from appraise.datasets.locks import locked
 from appraise.errors import BatchError, DataError, ForbiddenInputError, OutputError, UnknownBatchError
+from appraise.logs import get_logger
 
 State = Literal["queued", "running", "done", "failed"]
+
+_log = get_logger(__name__)
 
 _SCHEME = "s3://"
 #: Orders that are kept when they are over.
@@ -217,6 +220,12 @@ def _read(path: Path) -> Order | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Order)
     except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        # As after a power cut. Left there, it would keep every other order from being read.
+        _log.error("the order of a batch run is damaged and set aside", file=str(path), reason=str(error))
+        with suppress(FileNotFoundError):
+            path.rename(path.with_suffix(".damaged"))
         return None
 
 

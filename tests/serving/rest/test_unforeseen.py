@@ -1,7 +1,10 @@
 """Errors that nobody foresaw: who met one is told so, and nobody else notices."""
 
 import asyncio
+import errno
+import itertools
 import json
+import os
 from dataclasses import dataclass, field
 
 import pytest
@@ -10,6 +13,7 @@ from appraise.bootstrap import build_registry
 from appraise.serving import batching
 from appraise.serving.keys import KeyFile
 from appraise.serving.models import Shelf
+from appraise.serving.rest import service as services
 from appraise.serving.rest.app import build_app
 from appraise.serving.rest.crew import Crew
 from appraise.serving.rest.guard import Guard
@@ -52,6 +56,25 @@ def _ask(service: Service, rows: list[dict[str, float]]) -> list[Reply]:
         return await asyncio.gather(*(exchange.answer for exchange in exchanges))
 
     return asyncio.run(asyncio.wait_for(ask(), 60))
+
+
+def test_a_full_disk_keeps_no_worker_from_hearing_of_a_key_that_was_revoked(service, monkeypatch):
+    looks = itertools.count(1)
+
+    def full(_counts: dict[str, object]) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(services, "_WATCH_SECONDS", 0.0)
+    monkeypatch.setattr(service.crew, "report", full)
+
+    async def watch() -> None:
+        looked_again = asyncio.Event()
+        monkeypatch.setattr(service.guard, "refresh", lambda: looked_again.set() if next(looks) > 2 else None)
+        watching = asyncio.create_task(service.watch())
+        await asyncio.wait_for(looked_again.wait(), 60)
+        watching.cancel()
+
+    asyncio.run(watch())
 
 
 def _statuses(answers: list[Reply]) -> list[int]:

@@ -121,17 +121,29 @@ class Service:
 
     async def watch(self) -> None:
         """Keep in step with the other workers and the keys for as long as this runs."""
+        told: str | None = None
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
-            self.guard.refresh()
-            self.count_log()
-            self.crew.report(self.tally.snapshot())
-            news = self.crew.news()
-            if news is not None:
-                try:
-                    await asyncio.to_thread(self.shelf.adopt, news)
-                except AppraiseError as error:
-                    _log.error("what another worker serves cannot be loaded", reason=error.message)
+            trouble = None
+            try:
+                await self._look()
+            except OSError as error:
+                # A disk that is full must not keep this worker from hearing of a key that was revoked.
+                trouble = error.strerror or str(error)
+                if trouble != told:
+                    _log.error("a worker cannot keep in step with the others", reason=trouble)
+            told = trouble
+
+    async def _look(self) -> None:
+        self.guard.refresh()
+        news = self.crew.news()
+        if news is not None:
+            try:
+                await asyncio.to_thread(self.shelf.adopt, news)
+            except AppraiseError as error:
+                _log.error("what another worker serves cannot be loaded", reason=error.message)
+        self.count_log()
+        self.crew.report(self.tally.snapshot())
 
     async def refresh(self) -> None:
         """Ask the registry what the cache could not say."""
