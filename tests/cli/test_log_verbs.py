@@ -60,6 +60,14 @@ def test_a_log_is_loaded_looked_at_and_verified(appraise):
     assert appraise("log", "verify", "--spool", "--json").json["records"] == {"spool": 10}
 
 
+@pytest.mark.parametrize("verb", ["verify", "load", "status"])
+def test_a_spool_that_cannot_be_read_is_told_with_what_to_do(appraise, log, verb):
+    (log / f"{0:012d}-{0:032x}.spool").mkdir()
+    found = appraise("log", verb)
+    assert found.code == 9
+    assert f"error: the prediction log in {log} cannot be read: Is a directory\nhint: run as the user" in found.err
+
+
 def test_what_was_changed_is_named_and_the_exit_code_says_so(appraise, log):
     assert appraise("log", "load").code == 0
     change = "UPDATE predictions SET estimate = 1 WHERE position = 4"

@@ -78,6 +78,27 @@ def test_loading_goes_on_where_it_was(tmp_path, database, served):
     assert segment["sealed_frames"] == segment["frames"] == 31
 
 
+def test_a_worker_that_always_has_something_new_keeps_no_others_records_waiting(
+    tmp_path, database, served, monkeypatch
+):
+    busy, other = PredictionLog(LogPlan(tmp_path)), PredictionLog(LogPlan(tmp_path))
+    for log, number in ((busy, 0), (other, 1)):
+        log.append_all([served(number)])
+        log.flush()
+    more = iter(range(2, 12))
+
+    def write_meanwhile(_loader):
+        busy.append_all([served(next(more))])
+        busy.flush()
+
+    monkeypatch.setattr(Loader, "_rest", write_meanwhile)
+    with closing(Loader(tmp_path, database)) as loader:
+        loader.load()
+    assert any(row["prediction_id"] == uuid.UUID(int=1) for row in _rows(database))
+    busy.close()
+    other.close()
+
+
 def test_a_loader_that_was_overtaken_does_not_take_back_how_far_it_is(tmp_path, database, served):
     # Two load one spool where the lock of its folder does not reach, as over two machines.
     log = PredictionLog(LogPlan(tmp_path))

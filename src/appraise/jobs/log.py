@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -108,10 +108,10 @@ def verify_log(plan: LogPlan, database: Database | None, *, progress: Progress) 
         progress: watches.
 
     Raises:
-        LogError: there is no log: an audit of the wrong place must not pass.
+        LogError: the spool cannot be read, or there is no log: an audit of the wrong place must not pass.
     """
     try:
-        with progress.task("verifying") as task:
+        with progress.task("verifying") as task, _reading(plan.folder):
             found = verify(plan.folder, database, advance=task.advance)
     finally:
         if database is not None:
@@ -183,11 +183,11 @@ def load(plan: LogPlan, database: Database) -> Loaded:
 
     Raises:
         StoreError: the database is away or refuses; what was loaded before is kept.
-        LogError: another process loads it.
+        LogError: another process loads it, or the spool cannot be read.
     """
     ended = threading.Event()
     ended.set()
-    with database, leadership(plan.folder, ended) as leads:
+    with database, _reading(plan.folder), leadership(plan.folder, ended) as leads:
         if not leads:
             raise LogError(
                 f"another process loads the prediction log in {plan.folder}",
@@ -199,7 +199,11 @@ def load(plan: LogPlan, database: Database) -> Loaded:
 
 
 def log_status(plan: LogPlan, database: Database | None) -> LogStatus:
-    """Where a log stands; a database that is away is told, not raised."""
+    """Where a log stands; a database that is away is told, not raised.
+
+    Raises:
+        LogError: the spool cannot be read.
+    """
     records, trouble = None, None
     if database is not None:
         try:
@@ -207,7 +211,20 @@ def log_status(plan: LogPlan, database: Database | None) -> LogStatus:
                 records = count_since(connection, None)
         except StoreError as error:
             trouble = error.message
-    return LogStatus(plan.folder, plan.mode, read_backlog(plan.folder), records, trouble)
+    with _reading(plan.folder):
+        return LogStatus(plan.folder, plan.mode, read_backlog(plan.folder), records, trouble)
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Say of a spool that cannot be read what to do about it."""
+    try:
+        yield
+    except OSError as error:
+        raise LogError(
+            f"the prediction log in {folder} cannot be read: {error.strerror or error}",
+            hint="run as the user whose service wrote it, or as root",
+        ) from error
 
 
 def _write_export(sink: IO[bytes], rows: Iterator[list[tuple[Any, ...]]], advance: Any) -> int:

@@ -23,7 +23,7 @@ from appraise.store.leadership import LoaderStatus, leadership, read_status, wri
 from appraise.store.parts import Part, part_of
 from appraise.store.priority import Courtesy, stand_back, take_a_share
 from appraise.store.progress import Progress, advance, begin, remembered, still_at
-from appraise.store.segments import Segment, SpoolFolder
+from appraise.store.segments import Segment, SpoolFolder, size_of
 
 if TYPE_CHECKING:
     import psycopg
@@ -124,9 +124,7 @@ class Loader:
         try:
             segments = self._folder.segments()
             for segment in segments:
-                self._courtesy.begin()
-                while not self.overdue and self._load_some(segment):
-                    self._rest()
+                self._load_segment(segment)
         except BaseException:
             self.close()
             raise
@@ -142,6 +140,19 @@ class Loader:
                 self._give_way_there(self._connection)
         self._tell(None)
         return self._loaded - before
+
+    def _load_segment(self, segment: Segment) -> None:
+        """Load what a segment holds now; what comes meanwhile is for the next round.
+
+        A worker that always has something new would keep the records of the others waiting.
+        """
+        end = size_of(segment)
+        self._courtesy.begin()
+        while not self.overdue and self._load_some(segment):
+            progress = self._progress.get(segment.id)
+            if progress is not None and progress.bytes >= end and size_of(segment) > end:
+                return
+            self._rest()
 
     def _rest(self) -> None:
         """Leave others the processor's caches for a while, where they are busy and what waits is not old."""
