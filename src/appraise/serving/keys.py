@@ -12,12 +12,13 @@ import os
 import secrets
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import msgspec
 
+from appraise.datasets.locks import locked
 from appraise.errors import OutputError, SettingsError, UnknownKeyError
 
 SCOPES = ("predict", "read", "produce", "admin")
@@ -93,7 +94,8 @@ class KeyFile:
             OutputError: the file cannot be written.
         """
         key, secret = make_key(name, scopes, rate_per_second=rate_per_second)
-        self.write((*_read(self.path), key))
+        with self._changing():
+            self.write((*_read(self.path), key))
         return key, secret
 
     def revoke(self, key: str) -> ApiKey:
@@ -101,10 +103,12 @@ class KeyFile:
 
         Raises:
             UnknownKeyError: there is no such key, or several have the name.
+            OutputError: the file cannot be written.
         """
-        keys = _read(self.path)
-        revoked = replace(valid_key(keys, key), revoked_at=_now())
-        self.write(tuple(revoked if one.id == revoked.id else one for one in keys))
+        with self._changing():
+            keys = _read(self.path)
+            revoked = replace(valid_key(keys, key), revoked_at=_now())
+            self.write(tuple(revoked if one.id == revoked.id else one for one in keys))
         return revoked
 
     @contextmanager
@@ -114,7 +118,19 @@ class KeyFile:
         try:
             yield secret
         finally:
-            self.write(tuple(one for one in _read(self.path) if one.id != key.id))
+            with self._changing():
+                self.write(tuple(one for one in _read(self.path) if one.id != key.id))
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Nobody else changes the file meanwhile: a key that was revoked in between would be valid again."""
+        with ExitStack() as stack:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(self.path.with_name(f".{self.path.name}.lock")))
+            except OSError as error:
+                raise self._not_written(error) from error
+            yield
 
     def write(self, keys: tuple[ApiKey, ...]) -> None:
         """Have the file hold these keys and no other.
@@ -128,10 +144,15 @@ class KeyFile:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
                 json.dump([asdict(key) for key in keys], stream, indent=2)
+                stream.flush()
+                os.fsync(stream.fileno())
             temporary.replace(self.path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise OutputError(f"the key file {self.path} cannot be written: {error.strerror or error}") from error
+            raise self._not_written(error) from error
+
+    def _not_written(self, error: OSError) -> OutputError:
+        return OutputError(f"the key file {self.path} cannot be written: {error.strerror or error}")
 
 
 def make_key(name: str, scopes: Iterable[str], *, rate_per_second: float | None = None) -> tuple[ApiKey, str]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.waiting import until
@@ -120,6 +121,24 @@ def test_scopes_and_keys_that_do_not_exist_are_refused(tmp_path):
         file.revoke("web")
     with pytest.raises(UnknownKeyError, match="no valid key 'other'"):
         file.revoke("other")
+
+
+def test_of_many_who_change_the_keys_at_once_nobody_undoes_what_another_did(tmp_path):
+    path = tmp_path / "keys.json"
+    revoked, _ = KeyFile(path).create("old", ["read"])
+
+    def change(number):
+        file = KeyFile(path)
+        if number == 20:
+            file.revoke(revoked.id)
+        with file.lent("up", ["read"]):
+            file.create(f"web{number}", ["read"])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(change, range(40)))
+    keys = KeyFile(path).read()
+    assert {key.name for key in keys} == {"old", *(f"web{number}" for number in range(40))}
+    assert [key.name for key in keys if key.revoked_at is not None] == ["old"]
 
 
 def test_a_key_file_that_is_damaged_is_refused_with_what_to_do(tmp_path):
