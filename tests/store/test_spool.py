@@ -79,6 +79,14 @@ def test_records_are_written_without_being_asked_for(tmp_path):
     log.close()
 
 
+def test_who_waits_for_what_was_handed_over_finds_it(tmp_path):
+    log = PredictionLog(LogPlan(tmp_path, commit_seconds=0.2))
+    log.append(record_bytes(served()))
+    log.catch_up(seconds=60.0)
+    assert len(bodies_of(tmp_path)) == 1
+    log.close()
+
+
 def test_many_threads_hand_over_and_nothing_is_lost_or_twice(tmp_path):
     log = PredictionLog(LogPlan(tmp_path, segment_bytes=20_000))
     threads = [

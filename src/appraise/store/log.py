@@ -170,6 +170,12 @@ class PredictionLog:
                     hint=f"see that {self.plan.folder} has room and may be written",
                 )
 
+    def catch_up(self, *, seconds: float) -> None:
+        """Wait until what was handed over is where readers of the spool find it, or for so long."""
+        with self._changed:
+            number = self._taken
+            self._changed.wait_for(lambda: self._written >= number, seconds)
+
     def state(self) -> LogState:
         """Where it stands."""
         with self._changed:

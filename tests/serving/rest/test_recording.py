@@ -130,8 +130,7 @@ def test_metrics_and_health_tell_how_the_log_stands(recorded, row):
     server.post("/predict", json=row)
 
     def figures():
-        lines = [line for line in server.get("/metrics").text.splitlines() if line.startswith("appraise_log")]
-        found = {name: float(value) for name, value in (line.split() for line in lines)}
+        found = _figures(server)
         settled = found["appraise_log_durable_records_total"] == 1 and found["appraise_log_loaded_records_total"] == 1
         return found if settled else None
 
@@ -156,6 +155,25 @@ def test_without_its_database_a_service_gives_estimates_keeps_them_and_loads_the
     assert server.end() == 0
     with closing(Loader(own_home / "log", database)) as loader:
         assert loader.load() == 1
+
+
+def test_a_read_only_database_costs_no_estimate_and_outcomes_are_refused_with_the_reason(recorded, database, row):
+    with database.connect() as connection:
+        name = connection.exec_driver_sql("SELECT current_database()").scalar_one()
+        connection.exec_driver_sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    server = recorded()
+    answer = server.post("/predict", json=row)
+    assert answer.status_code == 200
+    name = answer.json()["prediction_id"]
+    until(lambda: server.get("/health/detailed").json()["dependencies"]["database"]["status"] == "up")
+    assert server.get(f"/predictions/{name}").json()["log"]["place"] == "spool"
+    sold = {"prediction_id": name, "price": 100_000 * answer.json()["prediction"], "sold_at": "2026-11-01"}
+    refused = server.post("/outcomes", json=sold)
+    assert refused.status_code == 503
+    assert " is read-only" in refused.json()["detail"]
+    assert "primary" in refused.json()["hint"]
+    assert server.get("/health/ready").status_code == 200
+    assert server.end() == 0
 
 
 def test_a_spool_that_cannot_be_written_stops_the_start_with_a_reason(own_home, run_serve):
@@ -205,6 +223,20 @@ def _ask(url, row, answers, stop):
                 answers.append((time.monotonic(), answer.json()["prediction_id"]))
 
 
+def _figures(server) -> dict[str, float]:
+    """What the service counts of its log."""
+    lines = [line for line in server.get("/metrics").text.splitlines() if line.startswith("appraise_log")]
+    return {name: float(value) for name, value in (line.split() for line in lines)}
+
+
+def _settled(server) -> float:
+    """A moment until which every estimate that was given is on the disk, by the word of the service."""
+    asked = time.monotonic()
+    taken = _figures(server)["appraise_log_records_total"]
+    until(lambda: _figures(server)["appraise_log_durable_records_total"] >= taken)
+    return asked
+
+
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_two_kills_lose_nothing_that_was_answered_but_what_the_mode_allows(recorded, own_home, database, row, mode):
     answers: list[tuple[float, str]] = []
@@ -215,14 +247,14 @@ def test_two_kills_lose_nothing_that_was_answered_but_what_the_mode_allows(recor
             asked = [clients.submit(_ask, server.url, row, answers, stop) for _ in range(4)]
             try:
                 until(lambda began=began: len(answers) > began + 100)
-                killed = time.monotonic()
+                settled = _settled(server)
                 os.kill(server.process.pid, signal.SIGKILL)
                 server.process.wait(60)
             finally:
                 stop.set()
             for one in asked:
                 one.result()
-        lives.append((killed, time.monotonic()))
+        lives.append((settled, time.monotonic()))
     # The segments of the killed are closed and loaded by whoever comes next.
     server = recorded(mode=mode)
     assert server.end() == 0
@@ -237,4 +269,4 @@ def test_two_kills_lose_nothing_that_was_answered_but_what_the_mode_allows(recor
     if mode == "sync":
         assert lost == []
     else:
-        assert all(any(killed - 0.1 <= moment <= ended for killed, ended in lives) for moment in lost)
+        assert all(any(settled <= moment <= ended for settled, ended in lives) for moment in lost)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from appraise import logs
@@ -25,6 +25,7 @@ from appraise.serving.rest.service import Service
 from appraise.serving.rest.storing import StoredFeatures
 from appraise.serving.source import RegistrySource
 from appraise.serving.streaming.proxy import TopicPublisher
+from appraise.serving.versions import cached
 from appraise.store.log import PredictionLog
 from appraise.store.lookup import FeatureLookup
 
@@ -45,9 +46,17 @@ def serve_alone(plan: ServePlan, listener: socket.socket, url: str, announce: Ca
         LogError: estimates cannot be recorded.
     """
     keep_little()
-    shelf = Shelf(RegistrySource(plan.registry), plan.names, plan.default)
-    asked = shelf.open()
-    with companions(plan), _service(plan, shelf, Crew()) as service:
+    source = RegistrySource(plan.registry)
+    shelf = Shelf(source, plan.names, plan.default)
+    with ExitStack() as stack:
+        if cached(source, plan.names, plan.default):
+            # The database starts while the model is loaded.
+            stack.enter_context(companions(plan))
+            asked = shelf.open()
+        else:
+            asked = shelf.open()
+            stack.enter_context(companions(plan))
+        service = stack.enter_context(_service(plan, shelf, Crew()))
         run_server(
             service,
             listener,
@@ -109,34 +118,32 @@ def work(plan: ServePlan, listener: socket.socket, folder: Path, parent: int, as
 
 @contextmanager
 def _service(plan: ServePlan, shelf: Shelf, crew: Crew) -> Iterator[Service]:
-    """What the routes of one worker share, its connections closed at the end."""
-    guard = Guard(plan.keys, rate_per_second=plan.limits.rate_per_second, workers=plan.workers)
-    lookup = None if plan.database is None else FeatureLookup(plan.database)
-    stored = StoredFeatures(lookup, plan.feature_ages)
-    recorder = None if plan.log is None or plan.log.mode == "off" else Recorder(PredictionLog(plan.log))
-    publisher = None if plan.kafka is None else _publisher(plan.kafka)
-    try:
+    """What the routes of one worker share, its connections closed at the end, each whatever becomes of the others."""
+    database, seconds = plan.database, plan.finish_seconds
+    with ExitStack() as stack:
+        if database is not None:
+            stack.callback(close, database)
+        stored = StoredFeatures(None if database is None else FeatureLookup(database), plan.feature_ages)
+        stack.callback(stored.close)
+        recorder = None if plan.log is None or plan.log.mode == "off" else Recorder(PredictionLog(plan.log))
+        if recorder is not None:
+            stack.callback(recorder.close, seconds=seconds)
+        publisher = None if plan.kafka is None else _publisher(plan.kafka)
+        if publisher is not None:
+            stack.callback(publisher.close, seconds)
         yield Service(
             shelf,
             plan.limits,
-            guard,
+            Guard(plan.keys, rate_per_second=plan.limits.rate_per_second, workers=plan.workers),
             crew,
             plan.registry.tracking_uri,
             plan.home,
-            database=plan.database,
+            database=database,
             stored=stored,
             recorder=recorder,
             publisher=publisher,
             orders=None if plan.batches is None else plan.batches.book,
         )
-    finally:
-        if publisher is not None:
-            publisher.close(plan.finish_seconds)
-        if recorder is not None:
-            recorder.close(seconds=plan.finish_seconds)
-        stored.close()
-        if plan.database is not None:
-            close(plan.database)
 
 
 def _publisher(kafka: KafkaPlan) -> TopicPublisher:

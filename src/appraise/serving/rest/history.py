@@ -61,10 +61,11 @@ class History:
             try:
                 found = await self._ask(lambda: self._find(prediction_id))
             except (UnknownPredictionError, StoreError):
-                # A worker may still have it in memory, and write it to the spool in a moment.
+                # A worker may still have it in memory, this one or another, and write it to the spool in a moment.
                 recorder = self._service.recorder
                 if attempt or recorder is None:
                     raise
+                await self._ask(recorder.catch_up)
                 await asyncio.sleep(2 * recorder.commit_seconds)
             else:
                 return Reply(msgspec.json.encode(found))

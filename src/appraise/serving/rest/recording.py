@@ -27,6 +27,8 @@ from appraise.store.records import CHECK, Served, ServedInterval
 #: Requests that may wait for room in the log at a time; beyond it they are refused at once.
 _MOST_HELD = 1024
 _MOST_TAILS = 1024
+#: How long somebody who looks for an estimate waits for it to be written, on however busy a machine.
+_CATCH_UP_SECONDS = 5.0
 
 #: What a single answer says itself, and its record therefore already.
 _SAID_BY_ANSWERS = frozenset(("currency", "price_unit"))
@@ -56,6 +58,11 @@ class Recorder:
     def close(self, *, seconds: float) -> None:
         """Have everything that was answered on the disk."""
         self._log.close(seconds=seconds)
+
+    def catch_up(self) -> None:
+        """Wait until what this worker answered can be found, or for some seconds, in another thread than the loop's."""
+        if self._log.state().trouble is None:
+            self._log.catch_up(seconds=_CATCH_UP_SECONDS)
 
     @property
     def commit_seconds(self) -> float:
