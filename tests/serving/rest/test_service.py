@@ -287,7 +287,7 @@ def test_a_worker_that_is_killed_is_started_anew(serve, own_home, row):
     os.kill(workers[0], signal.SIGKILL)
     until(lambda: "started anew" in server.log.read_text())
     for _ in range(10):
-        assert httpx.post(f"{server.url}/predict", json=row, trust_env=False).status_code == 200
+        assert httpx.post(f"{server.url}/predict", json=row, timeout=60, trust_env=False).status_code == 200
     assert server.end() == 0
     assert not list((own_home / "run").iterdir())
 

@@ -74,7 +74,7 @@ def _pasted(shown: str) -> httpx.Response:
     words = shlex.split(line.replace("\\\n", " "))
     assert words[:3] == ["curl", "-X", "POST"]
     headers = dict(word.split(": ") for flag, word in zip(words[4::2], words[5::2], strict=True) if flag == "-H")
-    return httpx.post(words[3], headers=headers, content=words[-1], trust_env=False)
+    return httpx.post(words[3], headers=headers, content=words[-1], timeout=60, trust_env=False)
 
 
 def test_the_service_goes_on_in_the_background_until_it_is_ended(appraise, own_home, register, free_port):
@@ -112,14 +112,17 @@ def test_the_service_goes_on_in_the_background_until_it_is_ended(appraise, own_h
         refused = appraise("up", "--port", taken)
     assert refused.returncode == 3
     assert f"127.0.0.1:{taken} cannot be listened on" in refused.stderr
-    assert httpx.get(f"{again['url']}/health/ready", trust_env=False).status_code == 200
+    assert httpx.get(f"{again['url']}/health/ready", timeout=60, trust_env=False).status_code == 200
 
     moved = _up(appraise, "--workers", "2")
     assert (moved["state"], moved["url"], moved["default"]) == ("restarted", again["url"], "california")
     assert (moved["changes"], moved["kept"]) == (["workers 1 -> 2"], {"port": int(port)})
-    assert httpx.post(f"{moved['url']}/predict", json=moved["request"]["body"], trust_env=False).status_code == 200
+    assert (
+        httpx.post(f"{moved['url']}/predict", json=moved["request"]["body"], timeout=60, trust_env=False).status_code
+        == 200
+    )
     assert _ended(again["pid"])
-    assert httpx.get(f"{moved['url']}/health/ready", trust_env=False).status_code == 200
+    assert httpx.get(f"{moved['url']}/health/ready", timeout=60, trust_env=False).status_code == 200
 
     ended = json.loads(appraise("down", "--json").stdout)
     assert ended == {"stopped": True, "pid": moved["pid"], "killed": False}
@@ -220,7 +223,7 @@ def test_where_the_new_service_does_not_start_the_old_one_runs_again(appraise, f
         failed = appraise("up", "--host", "0.0.0.0", "--insecure")  # noqa: S104
     assert failed.returncode == 9
     assert f"the service runs again as it was, at {first['url']}" in failed.stderr
-    assert httpx.get(f"{first['url']}/health/ready", trust_env=False).status_code == 200
+    assert httpx.get(f"{first['url']}/health/ready", timeout=60, trust_env=False).status_code == 200
     again = _up(appraise)
     assert (again["state"], again["url"]) == ("running", first["url"])
     assert again["kept"] == {"port": port}
