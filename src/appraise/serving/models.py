@@ -24,7 +24,7 @@ from appraise.registry.manifest import Manifest
 from appraise.serving.explain import explain
 from appraise.serving.predictor import Predictor
 from appraise.serving.rowcodec import RowCodec
-from appraise.serving.versions import DEFAULT_ALIAS, KnownVersion, ModelSource, default_of
+from appraise.serving.versions import DEFAULT_ALIAS, KnownVersion, ModelSource, cached, default_of
 
 _log = get_logger(__name__)
 
@@ -149,10 +149,10 @@ class Shelf:
             RegistryError: the registry cannot be reached and the cache does not have the model.
             BundleError: a bundle is damaged.
         """
-        remembered = self._source.remembered(self._names)
-        if remembered and {*self._names, *filter(None, [self._default])} <= {known.name for known in remembered}:
+        known = cached(self._source, self._names, self._default)
+        if known:
             try:
-                self._show(remembered)
+                self._show(known)
             except BundleError as error:
                 _log.warning("a cached model cannot be used", reason=error.message)
             else:

@@ -50,6 +50,19 @@ class ModelSource(Protocol):
         """Give up what is being asked."""
 
 
+def cached(source: ModelSource, names: tuple[str, ...], default: str | None) -> tuple[KnownVersion, ...]:
+    """The champions that can be served without asking the registry; none where one that is needed is not among them.
+
+    Args:
+        source: where models come from.
+        names: the models to serve; every one where empty.
+        default: the model of `/predict`, where it was chosen.
+    """
+    remembered = source.remembered(names)
+    needed = {*names, *filter(None, [default])}
+    return remembered if needed <= {known.name for known in remembered} else ()
+
+
 def default_of(known: Iterable[str], names: tuple[str, ...], default: str | None) -> str | None:
     """The model of `/predict`: the one that was chosen, the first that was named, or the only one.
 

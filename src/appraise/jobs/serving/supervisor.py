@@ -23,7 +23,7 @@ from appraise.jobs.serving.worker import work
 from appraise.serving.rest.crew import Crew
 from appraise.serving.rest.footprint import settle
 from appraise.serving.source import RegistrySource
-from appraise.serving.versions import KnownVersion, default_of
+from appraise.serving.versions import KnownVersion, cached, default_of
 
 _log = logs.get_logger(__name__)
 
@@ -61,16 +61,13 @@ class Supervisor:
         """
         source = RegistrySource(self._plan.registry)
         names = self._plan.names
-        versions = source.remembered(names)
-        needed = {*names, *filter(None, [self._plan.default])}
-        cached = bool(versions) and needed <= {known.name for known in versions}
-        if not cached:
-            versions = source.ask(names)
-            if not versions:
-                raise UnknownModelError("no model is registered", hint="train one first: appraise train bayside")
+        remembered = cached(source, names, self._plan.default)
+        versions = remembered or source.ask(names)
+        if not versions:
+            raise UnknownModelError("no model is registered", hint="train one first: appraise train bayside")
         default = default_of(dict.fromkeys(known.name for known in versions), names, self._plan.default)
         with companions(self._plan):
-            self._supervise(versions, default, ask_registry=cached)
+            self._supervise(versions, default, ask_registry=bool(remembered))
 
     def _supervise(self, versions: tuple[KnownVersion, ...], default: str | None, *, ask_registry: bool) -> None:
         folders = self._plan.home / "run"
