@@ -1,7 +1,10 @@
 """The broker of this machine: started, found, killed, started again, and what its errors say."""
 
+import json
 import os
 import socket
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -48,7 +51,7 @@ def secured(broker, free_port, tmp_path):
         local.stop()
 
 
-def test_a_broker_lives_through_passwords_death_and_restart(secured):
+def test_a_broker_lives_through_passwords_death_and_restart(secured, tmp_path):
     local, guarded, plain = secured
     login = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "appraise"}
     right = KafkaConfig(guarded, {**login, "sasl.password": "right"})
@@ -59,6 +62,18 @@ def test_a_broker_lives_through_passwords_death_and_restart(secured):
     with pytest.raises(StreamError, match="refuses the credentials") as caught:
         list_topics(wrong)
     assert "wrong-secret" not in f"{caught.value} {caught.value.hint} {wrong!r}"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("APPRAISE_")}
+    environment |= {
+        "APPRAISE_KAFKA__BOOTSTRAP_SERVERS": guarded,
+        "APPRAISE_KAFKA__OPTIONS": json.dumps({**login, "sasl.password": "wrong-secret"}),
+    }
+    worker = [sys.executable, "-m", "appraise", "stream", "score"]
+    ended = subprocess.run(
+        worker, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=90, check=False
+    )
+    assert ended.returncode == 10
+    assert f"error: the Kafka broker at {guarded} refuses the credentials" in ended.stderr
+    assert "wrong-secret" not in ended.stderr
 
     with pytest.raises(ServiceError, match="runs already"):
         local.start()

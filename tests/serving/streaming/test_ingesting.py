@@ -8,11 +8,13 @@ import threading
 import pytest
 
 from appraise.datasets.presets import find_spec
-from appraise.errors import StoreError, StoreUnavailableError
+from appraise.errors import StoreError, StoreUnavailableError, UnknownTopicError
 from appraise.jobs.ingesting import event_check
+from appraise.serving.streaming import supervising
 from appraise.serving.streaming.ingesting import FeatureSink, check_event_time
-from appraise.serving.streaming.lives import WorkerLimits, ingesting_session
+from appraise.serving.streaming.lives import WorkerLimits, ingesting_session, topics_present
 from appraise.serving.streaming.tally import Tally
+from appraise.serving.streaming.topics import delete_topics
 from appraise.store.features import pack_features
 
 LIMITS = WorkerLimits(batch=200, session_seconds=6.0)
@@ -181,6 +183,21 @@ def test_while_the_database_is_away_the_worker_waits_in_its_group(
     assert worker.error is None
     assert len(_stored(database)) == 100
     assert worker.tally.count_of("lost") == worker.tally.count_of("stalled") == 0
+
+
+def test_a_topic_of_events_that_is_deleted_ends_the_worker_with_an_error(
+    kafka, topics, database, ingest, eventually, monkeypatch
+):
+    monkeypatch.setattr(supervising, "_GONE_SECONDS", 1.0)
+    monkeypatch.setattr(supervising, "_LOOK_SECONDS", 0.5)
+    _send(kafka, topics.events, [_event("user1", 1.0, 1)])
+    worker = ingest(topics, database)
+    # As `jobs.ingesting` does: a consumer is not told that there is no topic any more.
+    worker._supervisor.look = topics_present(kafka, (topics.events,))
+    eventually(lambda: _stored(database))
+    delete_topics(kafka, [topics.events])
+    assert worker.join(60)
+    assert isinstance(worker.error, UnknownTopicError)
 
 
 def test_events_of_a_dataset_must_be_about_its_columns(kafka, topics, database, ingest, read, eventually):
