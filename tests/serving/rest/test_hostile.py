@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import socket
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -302,8 +303,14 @@ def test_methods_that_a_path_does_not_take_are_refused_with_those_it_does(server
 
 
 def test_slow_clients_are_hung_up_on_and_hurt_nobody(serve, own_home, row, read_all):
-    server = serve(own_home, request_seconds="5")
-    server.post("/predict", json=row)
+    server = serve(own_home, request_seconds="8")
+
+    def seconds() -> float:
+        asked = time.monotonic()
+        assert server.post("/predict", json=row).status_code == 200
+        return time.monotonic() - asked
+
+    alone = statistics.median(seconds() for _ in range(20))
     memory = server.memory()
     began = time.monotonic()
     slow = [server.connect() for _ in range(500)]
@@ -314,17 +321,14 @@ def test_slow_clients_are_hung_up_on_and_hurt_nobody(serve, own_home, row, read_
             client.sendall(HEAD + b"Content-Length: 5000\r\n\r\n" if number % 2 else trickle[:1])
         times: list[float] = []
         while not times or time.monotonic() - began < 2.0:
-            asked = time.monotonic()
-            assert server.post("/predict", json=row).status_code == 200
-            times.append(time.monotonic() - asked)
+            times.append(seconds())
             for number, client in enumerate(slow):
                 client.sendall(b" " if number % 2 else trickle[len(times) : len(times) + 1])
-        assert sorted(times)[len(times) // 2] < 0.1
+        assert statistics.median(times) < max(0.1, 20 * alone)
         # A connection takes some ten kilobytes.
         assert server.memory() - memory < 40_000_000
         for client in slow[:3] + slow[-3:]:
             assert read_all(client).startswith(b"HTTP/1.1 408 ")
-        assert time.monotonic() - began < 13
     finally:
         for client in slow:
             client.close()
