@@ -1,8 +1,10 @@
 """The loader beside a service that leaves it no processor."""
 
+import errno
 import os
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import text
 from tests.waiting import until
 
+from appraise.jobs import loading as loaders
 from appraise.jobs.loading import LoadingPlan, loading
 from appraise.store.database import Database
 from appraise.store.log import PredictionLog
@@ -61,3 +64,19 @@ def test_records_that_waited_too_long_are_loaded_though_the_processor_is_full(tm
     _write(tmp_path)
     with full_processor(), loading(LoadingPlan(LogPlan(tmp_path, lag_seconds=1.0), database, log_level="error")):
         until(lambda: _loaded(database) == RECORDS, 120)
+
+
+def test_a_loader_that_cannot_be_started_for_now_is_started_later(tmp_path, database, monkeypatch):
+    starts = []
+
+    def run_process(*_arguments: object, ended: threading.Event, **_options: object) -> int:
+        starts.append(len(starts))
+        if len(starts) == 1:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        ended.wait(60)
+        return 0
+
+    monkeypatch.setattr(loaders, "run_process", run_process)
+    monkeypatch.setattr(loaders, "_AGAIN_SECONDS", (0.01, 0.1))
+    with loading(LoadingPlan(LogPlan(tmp_path), database)):
+        until(lambda: len(starts) == 2)

@@ -59,7 +59,14 @@ def _keep(plan: LoadingPlan, ended: threading.Event) -> None:
     pause = _AGAIN_SECONDS[0]
     late = False
     while True:
-        code = run_process(_load, plan, os.getpid(), late, name="appraise-loader", ended=ended, seconds=_END_SECONDS)
+        try:
+            code = run_process(
+                _load, plan, os.getpid(), late, name="appraise-loader", ended=ended, seconds=_END_SECONDS
+            )
+        except OSError as error:
+            # As where there are as many processes as there may be.
+            _log.error("the loader of the prediction log cannot be started", reason=error.strerror or str(error))
+            code = None
         if ended.is_set():
             return
         late = code == _OVERDUE
@@ -67,7 +74,7 @@ def _keep(plan: LoadingPlan, ended: threading.Event) -> None:
             # The embedded database has ended, and is started by a loader that begins at the usual priority; or one is
             # wanted that takes a share of a busy processor.
             pause = _AGAIN_SECONDS[0]
-        else:
+        elif code is not None:
             _log.error("the loader of the prediction log ended and is started anew", exit_code=code)
         if ended.wait(pause):
             return
