@@ -1,11 +1,13 @@
 """Memory of a process that serves."""
 
+import gc
 import subprocess
 import sys
 
+import pytest
 from tests.waiting import until
 
-from appraise.serving.rest.footprint import _clean_pages, give_back
+from appraise.serving.rest.footprint import _clean_pages, give_back, settle, uncollected
 
 SMAPS = """\
 7f0000001000-7f0000003000 r-xp 00001000 fe:00 42    /usr/lib/clean.so
@@ -74,3 +76,24 @@ def test_a_service_that_was_asked_for_all_that_there_is_takes_less_than_200_mb(s
     for _ in range(5):
         assert running.post("/predict/batch", json={"rows": [row] * 10_000}).status_code == 200
     until(lambda: running.memory() < 200e6, seconds=60)
+
+
+def test_garbage_is_collected_again_after_a_start_that_failed():
+    def start() -> None:
+        with uncollected():
+            assert not gc.isenabled()
+            raise RuntimeError("no model")
+
+    with pytest.raises(RuntimeError, match="no model"):
+        start()
+    assert gc.isenabled()
+
+
+def test_what_is_made_after_the_start_is_collected_and_nothing_before():
+    try:
+        with uncollected():
+            settle()
+            assert gc.isenabled()
+            assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.unfreeze()
