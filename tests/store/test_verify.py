@@ -7,6 +7,7 @@ from contextlib import closing
 import pytest
 from sqlalchemy import text
 
+from appraise.store import verify as verification
 from appraise.store.chain import Frame, Link, framed, scan
 from appraise.store.database import Database, DatabaseOptions
 from appraise.store.loader import Loader
@@ -62,6 +63,19 @@ def test_a_log_that_nobody_touched_is_whole(spool, loaded):
     assert found.records == {"spool": 60, "database": 60}
     assert found.segments == {"spool": 3, "database": 3}
     assert (found.newest.frames, found.unlisted) == (21, 0)
+
+
+def test_a_segment_that_was_kept_for_long_enough_meanwhile_is_no_finding(spool, loaded, monkeypatch):
+    read, first = verification.read_header, SpoolFolder(spool).segments()[0]
+
+    def read_header(path):
+        first.path.unlink(missing_ok=True)
+        return read(path)
+
+    monkeypatch.setattr(verification, "read_header", read_header)
+    found = verify(spool, loaded)
+    assert found.whole, found.findings
+    assert found.segments == {"spool": 2, "database": 3}
 
 
 def test_a_log_that_is_being_written_and_loaded_is_whole(tmp_path, database, served):

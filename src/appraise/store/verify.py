@@ -7,6 +7,7 @@ make both anew; what they cannot do is meet a hash that was noted elsewhere: `Ve
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -85,24 +86,24 @@ def _verify(
 ) -> None:
     kept = {} if connection is None else kept_segments(connection)
     spool = SpoolFolder(folder)
+    headers: dict[str, tuple[Header, str] | None] = {}
     segments = spool.segments()
-    headers = {segment.id: _header(segment) for segment in segments}
+    for segment in segments:
+        # One that is loaded may be removed meanwhile, because it was kept for long enough.
+        with suppress(FileNotFoundError):
+            headers[segment.id] = read_header(segment.path)
+    segments = tuple(segment for segment in segments if segment.id in headers)
     seals: dict[str, list[Seal]] = {}
     known = [one[0] for one in headers.values() if one] + [one.header for one in kept.values() if one.header]
     named = [*spool.seals(), *(seal for header in known for seal in header.seals)]
     for seal in [*named, *(one.seal for one in kept.values() if one.seal is not None)]:
         seals.setdefault(seal.segment, []).append(seal)
     for segment in segments:
-        if segment.path.exists():
+        with suppress(FileNotFoundError):
             _verify_segment(segment, seals.get(segment.id, []), kept.get(segment.id), result, moved)
     _verify_links(segments, headers, kept, result)
     if connection is not None:
         verify_database(connection, kept, seals, result, moved)
-
-
-def _header(segment: Segment) -> tuple[Header, str] | None:
-    # One that is loaded may be removed meanwhile, because it was kept for long enough.
-    return read_header(segment.path) if segment.path.exists() else None
 
 
 def _verify_segment(
