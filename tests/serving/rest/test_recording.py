@@ -94,6 +94,18 @@ def test_an_estimate_is_found_at_once_and_settled_by_its_sale(recorded, own_home
     assert server.get("/predictions/nonsense").status_code == 404
 
 
+def test_an_outcome_may_follow_its_estimate_at_once(recorded, row):
+    server = recorded(commit_seconds=0.5)
+    until(lambda: server.get("/health/detailed").json()["dependencies"]["database"]["status"] == "up")
+    for _ in range(2):
+        names = [server.post("/predict", json=row).json()["prediction_id"] for _ in range(2)]
+        sold = [{"prediction_id": name, "price": 450_000, "sold_at": "2026-11-01"} for name in names]
+        assert server.post("/outcomes", json=sold[0]).status_code == 201
+        sold.append({**sold[0], "prediction_id": str(uuid.UUID(int=0))})
+        told = server.post("/outcomes", json=sold).json()
+        assert (told["taken"], told["refused"]) == (2, 1)
+
+
 def test_every_way_of_asking_is_recorded(recorded, own_home, database, row):
     server = recorded()
     single = server.post("/predict?model_version=1.0.0", json=row).json()

@@ -61,12 +61,8 @@ class History:
             try:
                 found = await self._ask(lambda: self._find(prediction_id))
             except (UnknownPredictionError, StoreError):
-                # A worker may still have it in memory, this one or another, and write it to the spool in a moment.
-                recorder = self._service.recorder
-                if attempt or recorder is None:
+                if attempt or not await self._caught_up():
                     raise
-                await self._ask(recorder.catch_up)
-                await asyncio.sleep(2 * recorder.commit_seconds)
             else:
                 return Reply(msgspec.json.encode(found))
         raise AssertionError("the second attempt answers or raises")
@@ -155,8 +151,27 @@ class History:
         )
 
     async def _add(self, outcomes: list[Outcome], caller: str | None) -> list[Recorded | AppraiseError]:
+        results = await self._added(outcomes, caller)
+        unknown = [place for place, result in enumerate(results) if isinstance(result, UnknownPredictionError)]
+        if unknown and await self._caught_up():
+            again = await self._added([outcomes[place] for place in unknown], caller)
+            for place, result in zip(unknown, again, strict=True):
+                results[place] = result
+        return results
+
+    async def _added(self, outcomes: list[Outcome], caller: str | None) -> list[Recorded | AppraiseError]:
         database = self._database()
         return await self._ask(lambda: add_outcomes(database, self._spool, outcomes, source="rest", caller=caller))
+
+    async def _caught_up(self) -> bool:
+        """Wait for estimates that a worker may still have in memory, this one or another; False where none is kept."""
+        recorder = self._service.recorder
+        if recorder is None:
+            return False
+        await self._ask(recorder.catch_up)
+        # The others write theirs to the spool in a moment.
+        await asyncio.sleep(2 * recorder.commit_seconds)
+        return True
 
     def _find(self, prediction_id: uuid.UUID) -> dict[str, Any]:
         found, away = None, None
