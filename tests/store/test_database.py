@@ -93,8 +93,7 @@ def test_one_that_takes_the_call_and_says_nothing_is_given_up(opened):
         started = time.monotonic()
         with pytest.raises(StoreUnavailableError, match="does not answer in time"):
             opened(f"postgresql://ann@127.0.0.1:{deaf.getsockname()[1]}/homes", connect_timeout=2.0).ping()
-        # By itself it would wait for ever; a busy machine needs some time to notice.
-        assert time.monotonic() - started < 60
+        assert time.monotonic() - started < 8
 
 
 def test_a_database_or_user_that_is_not_there_is_named(opened, place):
@@ -146,11 +145,11 @@ def test_a_user_who_may_not_is_told_so(database, opened, place):
 
 
 def test_a_statement_that_takes_too_long_is_ended(database, opened):
-    hasty = opened(database.options.url, statement_timeout=1.0)
+    hasty = opened(database.options.url, statement_timeout=0.2)
     started = time.monotonic()
     with pytest.raises(StoreUnavailableError, match="took too long") as caught, hasty.connect() as connection:
-        connection.execute(text("SELECT pg_sleep(120)"))
-    assert time.monotonic() - started < 60
+        connection.execute(text("SELECT pg_sleep(30)"))
+    assert time.monotonic() - started < 5
     assert "database.statement_timeout" in caught.value.hint
     assert hasty.ping() < 5, "the connection is as good as before"
 

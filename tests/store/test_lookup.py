@@ -88,7 +88,7 @@ def test_a_database_that_does_not_answer_holds_nobody_longer_than_it_may(databas
         started = time.monotonic()
         with pytest.raises(StoreUnavailableError, match=r"within 0.3 s|took too long"):
             lookup.find([("user1", ["MedInc"])], seconds=0.3)
-        assert time.monotonic() - started < 30
+        assert time.monotonic() - started < 2
     lookup.close()
 
 
