@@ -194,6 +194,15 @@ def test_a_server_that_cannot_start_says_why(folder):
     assert str(folder) in caught.value.hint
 
 
+def test_why_an_earlier_start_failed_is_not_told_of_a_later_one(folder):
+    (folder / "data" / "start.log").write_text("FATAL:  an old story\n")
+    for file in (folder / "data" / "pg_wal").glob("0*"):
+        file.unlink()
+    with pytest.raises(StoreError, match=r"cannot be started: .*checkpoint") as caught, _database(folder) as database:
+        database.ping()
+    assert "an old story" not in str(caught.value)
+
+
 def test_a_home_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "home").write_text("a file")
     with pytest.raises(StoreError, match="cannot be made: Not a directory"):

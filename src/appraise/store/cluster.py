@@ -170,11 +170,11 @@ class Cluster:
 
         It is in a process group of its own, where no Ctrl-C for this program reaches it, but in the same session: the
         kernel divides the processor among sessions first, and what runs behind a service must be in the service's own.
-        That is why pg_ctl does not start it.
+        That is why pg_ctl does not start it. What it says of its start replaces what was said of the one before.
         """
         log = self.data / "start.log"
         words = (str(program("postgres")), "-D", str(self.data), "-k", str(place), "-p", str(PORT))
-        said = self._run("sh", "-c", f"{shlex.join(words)} >> {shlex.quote(str(log))} 2>&1 & echo $!", seconds=10)
+        said = self._run("sh", "-c", f"{shlex.join(words)} > {shlex.quote(str(log))} 2>&1 & echo $!", seconds=10)
         deadline = time.monotonic() + _START_SECONDS
         while self.socket_folder() is None:
             ended = not _lives(int(said), "sh", "postgres")
