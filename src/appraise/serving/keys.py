@@ -105,6 +105,8 @@ class KeyFile:
             UnknownKeyError: there is no such key, or several have the name.
             OutputError: the file cannot be written.
         """
+        # Where there is no such key nothing is made, not even a lock.
+        valid_key(_read(self.path), key)
         with self._changing():
             keys = _read(self.path)
             revoked = replace(valid_key(keys, key), revoked_at=_now())

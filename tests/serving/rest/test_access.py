@@ -121,6 +121,9 @@ def test_scopes_and_keys_that_do_not_exist_are_refused(tmp_path):
         file.revoke("web")
     with pytest.raises(UnknownKeyError, match="no valid key 'other'"):
         file.revoke("other")
+    with pytest.raises(UnknownKeyError, match="no valid key 'web'"):
+        KeyFile(tmp_path / "none" / "keys.json").revoke("web")
+    assert not (tmp_path / "none").exists()
 
 
 def test_of_many_who_change_the_keys_at_once_nobody_undoes_what_another_did(tmp_path):
