@@ -1,13 +1,15 @@
 """Memory of a process that serves."""
 
 import gc
+import mmap
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from tests.waiting import until
 
-from appraise.serving.rest.footprint import _clean_pages, give_back, settle, uncollected
+from appraise.serving.rest.footprint import _clean_pages, _constant_parts, give_back, settle, uncollected
 
 SMAPS = """\
 7f0000001000-7f0000003000 r-xp 00001000 fe:00 42    /usr/lib/clean.so
@@ -28,12 +30,43 @@ Anonymous:             0 kB
 7ffc00000000-7ffc00002000 r-xp 00000000 00:00 0     [vdso]
 Anonymous:             0 kB
 """
-CONSTANT = [(0x7F0000001000, 0x7F0000003000), (0x7F0000003000, 0x7F0000005000), (0x7F0000005000, 0x7F0000009000)]
+CONSTANT = {
+    "/usr/lib/clean.so": [(0x1000, 0x3000), (0x3000, 0x5000)],
+    "/usr/lib/written to.so": [(0x4000, 0x8000)],
+    "/usr/lib/being loaded.so": [(0, 0x2000)],
+}
 
 
 def test_only_what_cannot_have_been_written_to_is_let_go_of():
     pages = [(0x7F0000001000, 0x7F0000003000), (0x7F0000003000, 0x7F0000004000)]
-    assert list(_clean_pages(SMAPS, CONSTANT)) == pages
+    assert list(_clean_pages(SMAPS, lambda path: CONSTANT.get(path, []))) == pages
+
+
+def test_a_library_says_what_of_it_is_constant(tmp_path):
+    parts = _constant_parts(np._core._multiarray_umath.__file__)
+    assert parts
+    assert all(0 <= start < end and start % mmap.PAGESIZE == end % mmap.PAGESIZE == 0 for start, end in parts)
+    other = tmp_path / "prices.npy"
+    for content in (b"", b"\x7fELF", b"\x7fELF\x02\x01" + b"\xff" * 200, b"\x93NUMPY" * 100):
+        other.write_bytes(content)
+        assert _constant_parts(str(other)) == []
+    assert _constant_parts(str(tmp_path / "gone.so (deleted)")) == []
+
+
+def test_a_thread_that_imports_a_library_meanwhile_is_not_in_the_way(tmp_path):
+    program = (
+        "import importlib.util, shutil, sys, threading, _opcode\n"
+        "from appraise.serving.rest.footprint import give_back\n"
+        "copies = [shutil.copy(_opcode.__file__, f'{sys.argv[1]}/{count}.so') for count in range(500)]\n"
+        "def load():\n"
+        "    for copy in copies:\n"
+        "        importlib.util.module_from_spec(importlib.util.spec_from_file_location('_opcode', copy))\n"
+        "thread = threading.Thread(target=load, daemon=True)\n"
+        "thread.start()\n"
+        "while thread.is_alive():\n"
+        "    give_back()\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, timeout=60)
 
 
 def test_a_process_that_let_go_of_its_code_goes_on():

@@ -6,18 +6,18 @@ import ctypes
 import gc
 import mmap
 import re
+import struct
 import sys
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 from appraise.logs import get_logger
 
 _log = get_logger(__name__)
 
-_MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \d+ +(/.*)\n")
+_MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) \S+ \d+ +(/.*)\n")
 #: Of `madvise` on Linux.
 _DONTNEED = 4
 #: Of `mallopt` of the GNU C library.
@@ -26,6 +26,11 @@ _MMAP_THRESHOLD, _ARENA_MAX = -3, -8
 _LARGE_BLOCK = 256 * 1024
 #: Of ELF: a part of a library's file that is loaded, and that the process may write to it.
 _PT_LOAD, _PF_W = 1, 2
+#: The same: how a file for 64 bits begins, little end first; then where in it the table of its parts is, the size of a
+#: line and their number. Of a line: kind, flags, where the part begins, and how long it is.
+_ELF_64 = b"\x7fELF\x02\x01"
+_HEAD = struct.Struct("<32xQ14xHH6x")
+_PART = struct.Struct("<IIQ16xQ16x")
 
 
 def keep_little() -> None:
@@ -75,80 +80,57 @@ def give_back() -> None:
         libc.malloc_trim(0)
     libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     smaps = Path("/proc/self/smaps").read_text(encoding="utf-8")
-    # Looked at in this order: what was read of a library that was just being loaded lies in no constant part of one.
-    for start, end in _clean_pages(smaps, _constant_parts(libc)):
+    for start, end in _clean_pages(smaps, cache(_constant_parts)):
         if libc.madvise(start, end - start, _DONTNEED):
             _log.debug("pages of a file stay in memory", error=ctypes.get_errno())
 
 
-def _clean_pages(smaps: str, constant: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+def _clean_pages(smaps: str, constant: Callable[[str], Sequence[tuple[int, int]]]) -> Iterator[tuple[int, int]]:
     """Where constant parts of libraries lie that nothing was written to; what was written to would be lost.
+
+    The loader maps a whole file like its first part, and then lays what is written to over it: what reaches beyond one
+    part belongs to a library that is just being loaded.
 
     Args:
         smaps: the mappings of the process as Linux lists them.
-        constant: start and end of the parts of libraries that nobody may write to.
+        constant: is given a file; where in it the parts begin and end that nobody may write to.
     """
-    parts = sorted(constant)
-    starts = [start for start, _ in parts]
     found: tuple[int, int] | None = None
     for line in smaps.splitlines(keepends=True):
         mapping = _MAPPING.fullmatch(line)
         if mapping is not None:
-            start, end = int(mapping[1], 16), int(mapping[2], 16)
-            part = bisect_right(starts, start) - 1
-            within = part >= 0 and end <= parts[part][1]
-            found = (start, end) if within and "w" not in mapping[3] else None
+            start, end, offset = int(mapping[1], 16), int(mapping[2], 16), int(mapping[4], 16)
+            stop = offset + end - start
+            constantly = "w" not in mapping[3] and any(
+                first <= offset and stop <= last for first, last in constant(mapping[5])
+            )
+            found = (start, end) if constantly else None
         elif found is not None and line.startswith("Anonymous:"):
             if line.split()[1] == "0":
                 yield found
             found = None
 
 
-class _ProgramHeader(ctypes.Structure):
-    """`Elf64_Phdr`: a part of a library's file."""
+def _constant_parts(path: str) -> list[tuple[int, int]]:
+    """Where in a library's file whole pages begin and end that no process may write to; none in other files.
 
-    _fields_ = (
-        ("p_type", ctypes.c_uint32),
-        ("p_flags", ctypes.c_uint32),
-        ("p_offset", ctypes.c_uint64),
-        ("p_vaddr", ctypes.c_uint64),
-        ("p_paddr", ctypes.c_uint64),
-        ("p_filesz", ctypes.c_uint64),
-        ("p_memsz", ctypes.c_uint64),
-        ("p_align", ctypes.c_uint64),
-    )
-
-
-class _Library(ctypes.Structure):
-    """The beginning of `dl_phdr_info`: a library that is loaded."""
-
-    _fields_ = (
-        ("dlpi_addr", ctypes.c_uint64),
-        ("dlpi_name", ctypes.c_char_p),
-        ("dlpi_phdr", ctypes.POINTER(_ProgramHeader)),
-        ("dlpi_phnum", ctypes.c_uint16),
-    )
-
-
-def _constant_parts(libc: ctypes.CDLL) -> list[tuple[int, int]]:
-    """Start and end of the parts of loaded libraries that nobody may write to; none on machines of 32 bits.
-
-    The loader maps a whole file first, and then lays what is written to over it. A library is on its list only when
-    that is done.
+    The file says so itself. The C library would too (`dl_iterate_phdr`), but calls back with the loader's lock held:
+    while Python waited there for the interpreter's lock, a thread that had it and imported a library waited for the
+    loader's, for ever.
     """
-    found: list[tuple[int, int]] = []
-    if ctypes.sizeof(ctypes.c_void_p) != ctypes.sizeof(ctypes.c_uint64) or not hasattr(libc, "dl_iterate_phdr"):
-        return found
-
-    def note(library: Any, size: int, data: object) -> int:  # noqa: ARG001
-        loaded = library.contents
-        for part in loaded.dlpi_phdr[: loaded.dlpi_phnum]:
-            if part.p_type == _PT_LOAD and not part.p_flags & _PF_W:
-                start = loaded.dlpi_addr + part.p_vaddr
-                end = start + part.p_memsz
-                found.append((start - start % mmap.PAGESIZE, end + -end % mmap.PAGESIZE))
-        return 0
-
-    callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Library), ctypes.c_size_t, ctypes.c_void_p)
-    libc.dl_iterate_phdr(callback(note), None)
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(mmap.PAGESIZE)
+    except OSError:
+        # It was replaced since; what is in memory is the one before.
+        return []
+    if len(head) < _HEAD.size or not head.startswith(_ELF_64):
+        return []
+    start, size, count = _HEAD.unpack_from(head)
+    table = head[start : start + size * count]
+    found = []
+    for at in range(0, len(table) - _PART.size + 1, max(size, _PART.size)):
+        kind, flags, offset, length = _PART.unpack_from(table, at)
+        if kind == _PT_LOAD and not flags & _PF_W:
+            found.append((offset - offset % mmap.PAGESIZE, offset + length + -(offset + length) % mmap.PAGESIZE))
     return found
