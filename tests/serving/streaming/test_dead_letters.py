@@ -4,6 +4,7 @@ import uuid
 from contextlib import closing
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from appraise.errors import MessageError
 from appraise.serving.streaming.deadletters import REPLAYS, dead_letter_headers
@@ -21,8 +22,7 @@ REFUSED = [
 @pytest.fixture
 def letters(kafka, topics):
     """Three requests, each refused."""
-    for partition, key, value, _ in REFUSED:
-        send(kafka, topics.requests, [Outgoing(value, key, partition)])
+    send(kafka, topics.requests, [Outgoing(value, key, partition) for partition, key, value, _ in REFUSED])
     _refuse(kafka, topics)
     return topics
 
@@ -30,11 +30,13 @@ def letters(kafka, topics):
 def _refuse(kafka, topics, start="beginning"):
     """Put every request into the dead letters, as a worker does."""
     producer = kafka.producer()
+    # Connected before its first message, a producer need not wait for its id.
+    producer.list_topics(timeout=60)
     consumer = kafka.consumer(f"refusing-{uuid.uuid4()}", {"enable.partition.eof": True})
-    consumer.subscribe([topics.requests])
+    consumer.assign(_beginnings(topics.requests))
     ended = set()
     while len(ended) < 2:
-        message = consumer.poll(10)
+        message = consumer.poll(60)
         assert message is not None
         if message.error():
             ended.add(message.partition())
@@ -50,7 +52,11 @@ def _refuse(kafka, topics, start="beginning"):
             headers=dead_letter_headers(message, MessageError(why), stage="decode"),
         )
     consumer.close()
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
+
+
+def _beginnings(topic):
+    return [TopicPartition(topic, number, 0) for number in (0, 1)]
 
 
 def _read(kafka, topic):
@@ -99,10 +105,11 @@ def test_replays_are_counted_over_and_over(kafka, letters):
 
 def test_a_replay_that_dies_before_its_commit_sends_nothing(kafka, letters):
     producer = kafka.producer({"transactional.id": letters.group("replay")})
-    producer.init_transactions(10)
+    producer.list_topics(timeout=60)
+    producer.init_transactions(60)
     producer.begin_transaction()
     producer.produce(letters.requests, b"half a replay", partition=0)
-    producer.flush(10)
+    producer.flush(60)
     # The next replay takes its transactions over, which aborts what it left open.
     assert replay(kafka, letters, letters.inputs).sent == {letters.requests: 3}
     assert b"half a replay" not in [one.value for one in _read(kafka, letters.requests)]
@@ -115,10 +122,10 @@ def _uncommitted(kafka, topic):
     consumer = kafka.consumer(
         f"all-{uuid.uuid4()}", {"isolation.level": "read_uncommitted", "enable.partition.eof": True}
     )
-    consumer.subscribe([topic])
+    consumer.assign(_beginnings(topic))
     ended, values = set(), []
     while len(ended) < 2:
-        message = consumer.poll(10)
+        message = consumer.poll(60)
         assert message is not None
         if message.error():
             ended.add(message.partition())
