@@ -225,14 +225,25 @@ class PredictionLog:
         return lost
 
     def _write_loop(self) -> None:
-        while self._await_records():
-            if self.plan.mode == "async":
-                self._stop.wait(self.plan.commit_seconds)
-            if not self._write():
-                break
+        while self._await_records() and self._write_rounds():
+            pass
         with self._changed:
             self._write_ended = True
             self._changed.notify_all()
+
+    def _write_rounds(self) -> bool:
+        """Write what gathers until nothing does; False where it was given up at the end.
+
+        Where records keep coming, whoever hands one over has nobody to wake.
+        """
+        while True:
+            if self.plan.mode == "async":
+                self._stop.wait(self.plan.commit_seconds)
+            with self._lock:
+                if not self._pending:
+                    return True
+            if not self._write():
+                return False
 
     def _await_records(self) -> bool:
         """Wait for records; False when there are none and none will come."""
