@@ -69,7 +69,7 @@ def view(
     idle_seconds: float | None = None,
     to_end: bool = False,
 ) -> Generator[Seen, None, None]:
-    """Read a topic, and go on as messages arrive. While no broker answers it waits.
+    """Read a topic, and go on as messages arrive. While no broker answers it waits, but not where it is to end.
 
     Args:
         config: the cluster.
@@ -82,6 +82,7 @@ def view(
 
     Raises:
         UnknownTopicError: there is no such topic or partition, or it was deleted meanwhile.
+        BrokerUnavailableError: no broker answers, at the beginning or before the end that it is to read to.
         StreamError: there is no such offset, or the cluster refuses.
     """
     from confluent_kafka import TopicPartition
@@ -125,7 +126,7 @@ def _messages(
             if idle_seconds is not None and now - last >= idle_seconds:
                 return
             if now - max(last, looked) >= _LOOK_SECONDS:
-                _look(config, topic)
+                _look(config, topic, patient=ends is None)
                 looked = now
             continue
         error = message.error()
@@ -143,12 +144,14 @@ def _messages(
             ends.pop(partition, None)
 
 
-def _look(config: KafkaConfig, topic: str) -> None:
-    """See that the topic is still there; a broker that is away may come back."""
+def _look(config: KafkaConfig, topic: str, *, patient: bool) -> None:
+    """See that the topic is still there; for a broker that is away who follows a topic waits, and nobody else."""
     try:
         present = metadata_of(config, config.admin()).topics
     except StreamError:
-        return
+        if patient:
+            return
+        raise
     if topic not in present:
         raise _deleted(topic)
 
