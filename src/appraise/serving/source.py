@@ -27,16 +27,21 @@ from appraise.serving.versions import DEFAULT_ALIAS, KnownVersion
 
 R = TypeVar("R")
 
+#: How long a process that asked may take to end by itself, and then by being told to.
+_END_SECONDS = 5.0
+
 
 class RegistrySource:
     """Models of a registry.
 
     Args:
         registry: it, not yet connected: another process connects in its stead.
+        most_seconds: how long an answer may take, the bundles that are fetched for it included.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, *, most_seconds: float = 600.0) -> None:
         self._registry = registry
+        self._most_seconds = most_seconds
         self._asking: set[SpawnProcess] = set()
         self._answers: dict[tuple[str, ...], tuple[Stamp, tuple[KnownVersion, ...]]] = {}
         self._kept = Answers(registry)
@@ -95,6 +100,11 @@ class RegistrySource:
         sender.close()
         self._asking.add(process)
         try:
+            if not receiver.poll(self._most_seconds):
+                raise RegistryError(
+                    f"the registry did not answer within {self._most_seconds:g} seconds",
+                    hint="see that it and the store of its files are running and can be reached",
+                )
             answer = receiver.recv()
         except EOFError as error:
             raise RegistryError(
@@ -102,13 +112,23 @@ class RegistrySource:
                 hint="see that there is memory left, and try again",
             ) from error
         finally:
-            process.join()
+            _end(process)
             self._asking.discard(process)
             receiver.close()
         if isinstance(answer, AppraiseError):
             raise answer
         found: R = answer
         return found
+
+
+def _end(process: SpawnProcess) -> None:
+    """Have a process ended, which has answered or will not."""
+    for end in (process.terminate, process.kill):
+        process.join(_END_SECONDS)
+        if process.exitcode is not None:
+            return
+        end()
+    process.join()
 
 
 def _are_there(versions: tuple[KnownVersion, ...]) -> bool:

@@ -1,6 +1,8 @@
 """What the registry is asked, and when it need not be."""
 
+import multiprocessing
 import shutil
+import socket
 
 import pytest
 
@@ -97,3 +99,12 @@ def test_a_registry_that_is_being_written_to_is_asked(own_home, log):
     assert content_of(f"sqlite:///{own_home}/mlflow.db") is not None
     (own_home / f"mlflow.db-{log}").write_bytes(b"changes")
     assert content_of(f"sqlite:///{own_home}/mlflow.db") is None
+
+
+def test_a_registry_that_takes_the_call_and_says_nothing_is_given_up(tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        monkeypatch.setenv("APPRAISE_MLFLOW__TRACKING_URI", f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        source = RegistrySource(build_registry(Settings(home=tmp_path)), most_seconds=0.5)
+        with pytest.raises(RegistryError, match=r"did not answer within 0\.5 seconds"):
+            source.ask(())
+    assert not multiprocessing.active_children()
