@@ -84,9 +84,10 @@ class ModelKeeper:
                     self._ask_registry()
                 else:
                     self._shelf.adopt(self._source.remembered(self._names))
-            except AppraiseError as error:
+            except (AppraiseError, OSError) as error:
+                # A disk that is full, say: this thread has to be there when it no longer is.
                 if not self._stop.is_set():
-                    _log.warning("new models cannot be had, those in memory go on", reason=error.message)
+                    _log.warning("new models cannot be had, those in memory go on", reason=str(error))
             self._seen = self._index()
             if self._shelf.lineup.loaded.keys() != before.keys():
                 self._changed()
@@ -95,7 +96,7 @@ class ModelKeeper:
         self._wanted, self._asked = False, time.monotonic()
         try:
             self._shelf.refresh()
-        except AppraiseError:
+        except (AppraiseError, OSError):
             self._heard("failed")
             raise
         self._heard("answered")

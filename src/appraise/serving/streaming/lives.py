@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from appraise.errors import StreamError, UnknownTopicError
-from appraise.serving.streaming.calling import Calls
+from appraise.serving.streaming.calling import Calls, close_client
 from appraise.serving.streaming.clients import KafkaConfig, metadata_of, translated
 from appraise.serving.streaming.failures import ClientsLostError
 from appraise.serving.streaming.ingesting import EventCheck, FeatureSink, IngestingSession
@@ -146,15 +147,15 @@ def scoring_session(
                 "queue.buffering.max.messages": max(100_000, 4 * limits.batch),
             }
         )
-        calls = Calls()
-        try:
+        with ExitStack() as unfinished:
+            # What is left open would outlive every attempt, with its threads.
+            calls = Calls()
+            unfinished.callback(calls.close)
             init_transactions(kafka, producer, limits.transaction_seconds + 15.0, calls)
             consumer = kafka.consumer(group, _consumer_options(limits))
+            unfinished.callback(close_client, "close the consumer", consumer.close)
             reader = Reader(consumer, topics.requests, partition=partition)
-        except BaseException:
-            # Its thread would outlive every attempt.
-            calls.close()
-            raise
+            unfinished.pop_all()
         return ScoringSession(
             reader,
             producer,
@@ -197,8 +198,12 @@ def ingesting_session(
         check_topics(kafka, topics.events, (dead_letters,), partition)
         producer = kafka.producer({"message.max.bytes": _LARGEST_MESSAGE})
         consumer = kafka.consumer(group, _consumer_options(limits))
+        with ExitStack() as unfinished:
+            unfinished.callback(close_client, "close the consumer", consumer.close)
+            reader = Reader(consumer, topics.events, partition=partition, positions=sink.positions)
+            unfinished.pop_all()
         return IngestingSession(
-            Reader(consumer, topics.events, partition=partition, positions=sink.positions),
+            reader,
             consumer,
             producer,
             sink,
