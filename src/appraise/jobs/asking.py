@@ -15,6 +15,7 @@ from appraise.jobs.progress import Progress
 from appraise.jobs.serving.address import reachable
 from appraise.serving.keys import SCOPES, KeyFile
 
+_SEE_LOG = "see its log: service/service.log in the home folder"
 _ANSWER_SECONDS = 60.0
 #: In which time running workers notice a new key.
 _KEY_SECONDS = 10.0
@@ -120,7 +121,7 @@ def _call(client: httpx.Client, method: str, path: str, **options: Any) -> dict[
         except httpx.HTTPError as error:
             raise ServiceError(
                 f"the service did not answer {method} {path}: {error or type(error).__name__}",
-                hint="see its log: HOME/service/service.log",
+                hint=_SEE_LOG,
             ) from error
         if response.status_code != httpx.codes.UNAUTHORIZED or time.monotonic() > deadline:
             break
@@ -129,7 +130,7 @@ def _call(client: httpx.Client, method: str, path: str, **options: Any) -> dict[
         problem = _problem(response)
         raise ServiceError(
             f"the service answered {method} {path} with {response.status_code}: {problem.get('detail', response.text)}",
-            hint=problem.get("hint") or "see its log: HOME/service/service.log",
+            hint=problem.get("hint") or _SEE_LOG,
         )
     answer: dict[str, Any] = response.json()
     return answer

@@ -107,15 +107,15 @@ class PredictionLog:
         return taken
 
     def append_all(self, records: Iterable[Served], *, seconds: float = 30.0) -> None:
-        """Hand many records over, waiting for room; `flush` says whether they are on the disk.
+        """Hand many records over, waiting for room, in all for `seconds`; `flush` says whether they are on the disk.
 
         Raises:
             LogFullError: there was no room for so long. Some may have been taken: hand all of them over again, for of
                 two with the same `prediction_id` the log keeps the first.
         """
+        deadline = time.monotonic() + seconds
         for served in records:
             body = record_bytes(served)
-            deadline = time.monotonic() + seconds
             while True:
                 try:
                     self.append(body)

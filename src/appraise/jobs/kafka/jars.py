@@ -84,7 +84,12 @@ def fetch_jars(folder: Path, progress: Progress) -> Path:
         if folder.exists():
             _log.warning("jars in the cache were missing or altered, and are replaced", folder=str(folder))
             shutil.rmtree(folder)
-        fetched.rename(folder)
+        try:
+            fetched.rename(folder)
+        except OSError:
+            # Another process may have brought the same meanwhile.
+            if _differences(folder, locked):
+                raise
     return folder
 
 
