@@ -107,3 +107,19 @@ def test_an_answer_that_cannot_be_told_costs_the_others_nothing(service, row, mo
     monkeypatch.setattr(service.tally, "valued", valued)
     assert _statuses(_ask(service, [row] * 3)) == [200, 500, 200]
     assert service.tally.requests == {("/predict", "POST", "200"): 2.0, ("/predict", "POST", "500"): 1.0}
+
+
+class _Recorder:
+    """Records nothing, and the second estimate worse than that."""
+
+    def __init__(self) -> None:
+        self._turns = itertools.count(1)
+
+    async def answered(self, *_details: object) -> None:
+        if next(self._turns) == 2:
+            raise ZeroDivisionError
+
+
+def test_an_estimate_that_cannot_be_recorded_is_answered_too(service, row):
+    service.recorder = _Recorder()
+    assert sorted(_statuses(_ask(service, [row] * 3))) == [200, 200, 500]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 
 from fastapi import FastAPI
@@ -163,13 +163,15 @@ def build_app(service: Service, *, ask_registry: bool = False) -> Gate:
         if service.recorder is not None:
             service.recorder.open()
         watching = asyncio.create_task(service.watch())
-        yield
-        watching.cancel()
-        await service.finish_noting()
-        service.shelf.close()
-        service.crew.report(service.tally.snapshot())
-        service.batcher.close()
-        history.close()
+        async with AsyncExitStack() as stack:
+            # From the last to the first, each whatever becomes of the others.
+            stack.callback(history.close)
+            stack.callback(service.batcher.close)
+            stack.callback(lambda: service.crew.report(service.tally.snapshot()))
+            stack.callback(service.shelf.close)
+            stack.push_async_callback(service.finish_noting)
+            stack.callback(watching.cancel)
+            yield
 
     def by_name(handler: Callable[[Scope, Receive, str | None], Awaitable[Reply]]) -> Handler:
         async def handle(scope: Scope, receive: Receive) -> Reply:

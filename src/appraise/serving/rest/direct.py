@@ -165,8 +165,8 @@ class Direct:
     ) -> None:
         try:
             await after
-        except Refusal as refusal:
-            reply = refusal.reply()
+        except Exception as error:  # noqa: BLE001  the client waits for an answer, whatever it is
+            reply = refusal_for(error, route).reply()
         self._send(exchange, reply, route, started)
 
 
