@@ -96,11 +96,11 @@ class _Dying(FeatureSink):
 
     dice = random.Random(3)  # noqa: S311
 
-    def write(self, rows, following):
+    def write(self, rows, following, expected):
         fate = self.dice.random()
         if fate < 0.3:
             raise StoreError("killed before the commit")
-        super().write(rows, following)
+        super().write(rows, following, expected)
         if fate < 0.6:
             raise StoreError("killed after the commit")
 
@@ -135,11 +135,13 @@ def test_a_worker_that_is_behind_the_database_writes_nothing(kafka, topics, data
     first.end()
     ghost = FeatureSink(database, topics.group("ingest"), topics.events)
     assert ghost.positions([0, 1]) == {0: 10, 1: 10}
-    ghost.write(pack_features([]), {0: 12})
+    before = ghost.expected([0])
+    ghost.write(pack_features([]), {0: 12}, before)
+    # As one that went away with a batch, and finds its partitions elsewhere while the batch is being written.
     stale = FeatureSink(database, topics.group("ingest"), topics.events)
-    stale._expected.update({0: 10})
+    assert stale.positions([0]) == {0: 12}
     with pytest.raises(StoreError, match="another worker"):
-        stale.write(pack_features([]), {0: 11})
+        stale.write(pack_features([]), {0: 11}, before)
     assert FeatureSink(database, topics.group("ingest"), topics.events).positions([0]) == {0: 12}
 
 
@@ -152,9 +154,9 @@ class _Away(FeatureSink):
         self._ask()
         return super().positions(partitions)
 
-    def write(self, rows, following):
+    def write(self, rows, following, expected):
         self._ask()
-        super().write(rows, following)
+        super().write(rows, following, expected)
 
     def _ask(self):
         if not self.back.is_set():

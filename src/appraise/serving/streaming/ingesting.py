@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -80,15 +80,25 @@ class FeatureSink:
         self._expected.update({number: found.get(number) for number in partitions})
         return {number: found[number] for number in partitions if number in found}
 
-    def write(self, rows: FeatureRows, following: dict[int, int]) -> None:
+    def expected(self, partitions: Iterable[int]) -> dict[int, int | None]:
+        """Where the database is, of these partitions, as far as this worker knows."""
+        return {number: self._expected.get(number) for number in partitions}
+
+    def write(self, rows: FeatureRows, following: dict[int, int], expected: dict[int, int | None]) -> None:
         """Write rows and the next offset of each partition, all or nothing.
+
+        Args:
+            rows: of a batch.
+            following: the next offset of each of its partitions.
+            expected: where the database was when the batch was read; asked for before it is written beside other work,
+                for a partition that comes back meanwhile is elsewhere.
 
         Raises:
             StoreUnavailableError: the database is away.
             StoreError: it refuses, or another worker has moved a partition on.
         """
         with self.database.connect() as connection:
-            ingest_features(connection, rows, self.group, self.topic, expected=self._expected, following=following)
+            ingest_features(connection, rows, self.group, self.topic, expected=expected, following=following)
         self._expected.update(following)
 
 
@@ -173,7 +183,8 @@ class IngestingSession:
             self._reader.displaced = True
             return done
         following = checked.batch.next_offsets()
-        self._writing = checked, self._thread.submit(self._sink.write, checked.rows, following)
+        expected = self._sink.expected(following)
+        self._writing = checked, self._thread.submit(self._sink.write, checked.rows, following, expected)
         return done
 
     def finish(self) -> None:
