@@ -11,8 +11,10 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from appraise.datasets.atomic import replacing
 from appraise.errors import BundleError, OutputError
 from appraise.logs import get_logger
 from appraise.registry.bundle import verify_bundle
@@ -87,12 +89,8 @@ class BundleCache:
         known = _read_index(index)
         if all(known.get(key) == digest for key, digest in digests.items()):
             return
-        temporary = index.with_name(f".{uuid.uuid4().hex}.partial")
-        try:
+        with suppress(OutputError), replacing(index) as temporary:
             temporary.write_text(json.dumps({**known, **digests}, indent=2), encoding="utf-8")
-            temporary.replace(index)
-        except OSError:
-            temporary.unlink(missing_ok=True)
 
     def remembered(self, name: str, key: str) -> Path | None:
         """The folder of the bundle that an alias or version meant last, or None."""

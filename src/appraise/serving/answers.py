@@ -7,11 +7,13 @@ while the file holds the same, so an answer is kept together with the hash of wh
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from appraise.datasets.atomic import replacing
+from appraise.errors import OutputError
 from appraise.registry.changes import content_of
 from appraise.registry.mlflow_registry import Registry
 from appraise.serving.versions import KnownVersion
@@ -57,12 +59,8 @@ class Answers:
             for known in answer
         ]
         answers = {**(answers if isinstance(answers, dict) else {}), _key(names): entries}
-        temporary = self._path.with_name(f".{uuid.uuid4().hex}.partial")
-        try:
+        with suppress(OutputError), replacing(self._path) as temporary:
             temporary.write_text(json.dumps({"content": content, "answers": answers}, indent=2), encoding="utf-8")
-            temporary.replace(self._path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
 
     def _known(self, name: str, version: str, aliases: list[str], digest: str) -> KnownVersion:
         folder = self._registry.cached_bundle(name, digest) if aliases else None
